@@ -1,0 +1,1 @@
+"""Runs AH-Net: volumes, models, inference, training, evaluation, reports. Never imports slicer, vtk or qt."""

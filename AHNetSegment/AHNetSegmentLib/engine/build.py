@@ -1,0 +1,172 @@
+"""From a recipe and labelled cases to a model package with its figures; and what a model reaches on labelled cases."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+import torch
+
+from .. import __version__
+from ..network.ahnet import AHNet
+from .card import ModelCard, write_card
+from .dataset import Case, find_cases, prepare_cases, split_cases
+from .device import precision_name
+from .errors import Cancelled
+from .evaluation import Evaluation, LabelPair, evaluate_cases
+from .files import sha256
+from .image_io import read_labels, read_volume
+from .inference import InferenceSettings, segment
+from .package import CARD_FILE, Model, load_model, save_model
+from .recipe import Recipe, read_recipe
+from .training import Report, Trainer, TrainingOptions
+
+RECIPE_FILE = "recipe.toml"
+
+CaseProgress = Callable[[str, int, int], bool]
+"""Called as ``progress(what, done, total)`` after each case; returning False stops the run."""
+
+
+def train_model(
+    recipe_path: Path,
+    data: Path,
+    output: Path,
+    work: Path,
+    options: TrainingOptions | None = None,
+    report: Report | None = None,
+    case_progress: CaseProgress | None = None,
+) -> Evaluation | None:
+    """Runs a recipe and writes the model package, the recipe beside card and weights.
+
+    Args:
+        recipe_path: the recipe.
+        data: folder with ``images/`` and ``labels/``.
+        output: the package; replaced in one step when the training has ended.
+        work: folder of cache, checkpoint and log; a run that was stopped goes on from here.
+        options: device, precision, worker processes.
+        report: called every few steps.
+        case_progress: called after each case that is prepared or evaluated.
+
+    Returns:
+        What the model as stored reaches on the validation cases; None where the recipe names none.
+
+    Raises:
+        RecipeError: recipe or data cannot be used.
+        VolumeError: an image or label file cannot be used.
+        OutputError: package, cache or checkpoint cannot be written.
+        Cancelled: a callback asked to stop; the next call goes on from there.
+    """
+    progress = case_progress or _always
+    recipe = read_recipe(recipe_path)
+    cases, held_out = split_cases(find_cases(data), recipe.validation)
+
+    def prepared(done: int, total: int) -> None:
+        if not progress("Preparing cases", done, total):
+            raise Cancelled("Training was stopped; start it again to go on.")
+
+    trainer = Trainer(recipe, prepare_cases(cases, recipe, Path(work) / "cache", prepared), work, options)
+
+    def validate(network: AHNet) -> dict[str, Any]:
+        model = Model(card_of(recipe), network, Path(work))
+        found = evaluate_model(model, held_out, distances=False)
+        return {"dice": {item.name: round(item.dice.mean, 4) for item in found.classes}}
+
+    weights = trainer.run(report, validate if held_out else None)
+    training = {
+        "recipe_sha256": sha256(recipe_path),
+        "command": f"python -m AHNetSegmentLib train {RECIPE_FILE} --data <folder>",
+        "training_cases": len(cases),
+        "validation_cases": list(recipe.validation),
+        "hours": round(trainer.seconds / 3600, 2),
+        "device": trainer.device.type,
+        "precision": precision_name(trainer.precision),
+        "log": [entry for entry in trainer.log if "validation" in entry],
+        "versions": {
+            "AHNetSegment": __version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "SimpleITK": sitk.Version.VersionString(),
+        },
+    }
+    card = replace(card_of(recipe), training=training)
+    save_model(output, card, weights, recipe.storage, lambda folder: _copy_recipe(recipe_path, folder))
+    if not held_out:
+        return None
+    model = load_model(output)
+    evaluation = evaluate_model(model, held_out, progress=progress)
+    write_card(Path(output) / CARD_FILE, replace(model.card, figures=figures_of(evaluation)))
+    return evaluation
+
+
+def evaluate_model(
+    model: Model,
+    cases: Sequence[Case],
+    settings: InferenceSettings | None = None,
+    progress: CaseProgress | None = None,
+    distances: bool = True,
+) -> Evaluation:
+    """Segments labelled cases and compares the results with their labels, each on the case's own grid.
+
+    Args:
+        model: what to measure.
+        cases: images and label files; the label 255 marks voxels that count for nothing.
+        settings: device and precision.
+        progress: called after each case.
+        distances: also surface distances, which take most of the time.
+
+    Raises:
+        VolumeError: an image or label file cannot be used.
+        Cancelled: ``progress`` returned False.
+    """
+    expected = (0, *(item.label for item in model.card.classes), 255)
+
+    def pairs() -> Iterator[LabelPair]:
+        for number, case in enumerate(cases, start=1):
+            volume = read_volume(case.image)
+            reference = read_labels(case.labels, volume, expected)
+            found = segment(volume, model, settings)
+            yield LabelPair(case.name, found.labels, reference, volume.geometry)
+            if progress is not None and not progress("Evaluating cases", number, len(cases)):
+                raise Cancelled("Evaluation was stopped.")
+
+    return evaluate_cases(pairs(), model.card.classes, distances=distances)
+
+
+def card_of(recipe: Recipe) -> ModelCard:
+    """The card that a recipe describes, without training summary, figures and weights."""
+    return ModelCard(
+        name=recipe.name,
+        title=recipe.title,
+        version=recipe.version,
+        modality=recipe.modality,
+        anatomy=recipe.anatomy,
+        description=recipe.description,
+        classes=recipe.classes,
+        spacing=recipe.spacing,
+        intensity=recipe.intensity,
+        network=recipe.network,
+        data_licence=recipe.data_licence,
+    )
+
+
+def figures_of(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation as it stands in a card: per class and over all, not case by case."""
+    classes = [item.to_dict() for item in evaluation.classes]
+    return {
+        "measured_on": f"{len(evaluation.cases)} validation cases that training never saw",
+        "mean_dice": round(evaluation.mean_dice, 4),
+        "classes": classes,
+    }
+
+
+def _copy_recipe(recipe_path: Path, folder: Path) -> None:
+    shutil.copyfile(recipe_path, folder / RECIPE_FILE)
+
+
+def _always(what: str, done: int, total: int) -> bool:
+    return True

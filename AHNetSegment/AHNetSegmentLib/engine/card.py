@@ -1,0 +1,237 @@
+"""A model's card (``model.json``): what the model is, checked field by field when it is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from ..network.settings import AHNetSettings
+from .errors import ModelError
+from .files import write_text
+
+FORMAT_VERSION = 1
+TERMINOLOGY_CONTEXT = "Segmentation category and type - DICOM master list"
+ANATOMIC_CONTEXT = "Anatomic codes - DICOM master list"
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded term, ``SCT 5366008 Hippocampus`` for example: coding scheme, value, meaning."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+    def entry(self) -> str:
+        """The term as Slicer's terminology strings have it."""
+        return f"{self.scheme}^{self.value}^{self.meaning}"
+
+
+@dataclass(frozen=True)
+class Terminology:
+    """What a class is in coded terms: category, type and, where it has one, the type's modifier (left, right)."""
+
+    category: Code
+    type: Code
+    modifier: Code | None = None
+
+    def entry(self) -> str:
+        """Slicer's serialised terminology entry: seven fields parted by tildes."""
+        modifier = self.modifier.entry() if self.modifier else "^^"
+        terms = (self.category.entry(), self.type.entry(), modifier)
+        return "~".join((TERMINOLOGY_CONTEXT, *terms, ANATOMIC_CONTEXT, "^^", "^^"))
+
+
+@dataclass(frozen=True)
+class ClassCard:
+    """One class: its label in label maps (1 to 255), name, colour (RGB, 0 to 255) and terminology."""
+
+    label: int
+    name: str
+    color: tuple[int, int, int]
+    terminology: Terminology
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """How voxel values become network input.
+
+    ``window``: clipped to [lower, upper] (HU for CT) and mapped linearly to [-1, 1].
+    ``zscore``: clipped to the percentiles [lower, upper] of the volume or region, then mean 0 and variance 1 there.
+    """
+
+    rule: str
+    lower: float
+    upper: float
+
+    def __post_init__(self) -> None:
+        if self.rule not in ("window", "zscore"):
+            raise ValueError(f"the intensity rule is {self.rule!r}; known are 'window' and 'zscore'")
+        if not self.lower < self.upper:
+            raise ValueError("the lower intensity bound must be below the upper one")
+        if self.rule == "zscore" and not (0 <= self.lower and self.upper <= 100):
+            raise ValueError("the percentiles of the intensity rule must lie from 0 to 100")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that is said of a model.
+
+    Attributes:
+        name: identifier and folder name: lower case letters, digits and hyphens.
+        title: what lists show.
+        version: of the model, ``1.0.0``.
+        modality: ``MR`` or ``CT``.
+        anatomy: what it segments, in words.
+        description: a few sentences: what it is for, what field of view it expects, where it fails.
+        classes: without background, labels ascending.
+        spacing: mm along (slices, rows, columns) that volumes are resampled to; None: as scanned.
+        intensity: how voxel values become network input.
+        network: settings of the network.
+        data_licence: of the data that it was trained on.
+        training: how it was trained: recipe, command, cases, steps, versions.
+        figures: results, each with what it was measured on.
+        weights_sha256: of ``weights.pt``.
+    """
+
+    name: str
+    title: str
+    version: str
+    modality: str
+    anatomy: str
+    description: str
+    classes: tuple[ClassCard, ...]
+    spacing: tuple[float | None, float | None, float | None]
+    intensity: Intensity
+    network: AHNetSettings
+    data_licence: str
+    training: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    weights_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", self.name):
+            raise ValueError(f"the name {self.name!r} may only have lower case letters, digits and hyphens")
+        check_classes(self.classes, self.network)
+        for value in self.spacing:
+            if value is not None and not value > 0:
+                raise ValueError("every spacing must be above zero, or null for 'as scanned'")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as it stands in ``model.json``."""
+        card = asdict(self)
+        card["network"] = self.network.to_dict()
+        return {"format_version": FORMAT_VERSION, **card}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelCard:
+        """The card from the contents of ``model.json``.
+
+        Raises:
+            ValueError: a field is missing, unknown or of the wrong type; the message names it.
+        """
+        version = data.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ValueError(f"its format version is {version}, known is {FORMAT_VERSION}: update the extension")
+        known = {"format_version", *cls.__dataclass_fields__}
+        if unknown := sorted(set(data) - known):
+            raise ValueError(f"the field '{unknown[0]}' is unknown")
+        texts = {
+            key: _get(data, key, str)
+            for key in ("name", "title", "version", "modality", "anatomy", "description", "data_licence")
+        }
+        spacing = _get(data, "spacing", list)
+        if len(spacing) != 3 or not all(value is None or _is_number(value) for value in spacing):
+            raise ValueError("'spacing' must hold three numbers or nulls")
+        intensity = _get(data, "intensity", dict)
+        return cls(
+            **texts,
+            classes=tuple(_class_from_dict(item) for item in _get(data, "classes", list)),
+            spacing=(spacing[0], spacing[1], spacing[2]),
+            intensity=Intensity(
+                _get(intensity, "rule", str), _get(intensity, "lower", float), _get(intensity, "upper", float)
+            ),
+            network=AHNetSettings.from_dict(_get(data, "network", dict)),
+            training=_get(data, "training", dict),
+            figures=_get(data, "figures", dict),
+            weights_sha256=_get(data, "weights_sha256", str),
+        )
+
+
+def read_card(path: Path) -> ModelCard:
+    """Reads and checks a ``model.json``.
+
+    Raises:
+        ModelError: missing, no JSON, or a field is wrong; the message names the file.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError("it must hold one JSON object")
+        return ModelCard.from_dict(data)
+    except OSError as error:
+        raise ModelError(f"{path} is missing or unreadable; reinstall or re-import the model.") from error
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{path} is no valid model card: {error}.") from error
+
+
+def write_card(path: Path, card: ModelCard) -> None:
+    """Writes a ``model.json``; raises OutputError where that fails."""
+    write_text(path, json.dumps(card.to_dict(), indent=2, ensure_ascii=False) + "\n")
+
+
+def check_classes(classes: Sequence[ClassCard], network: AHNetSettings) -> None:
+    """Raises ValueError unless labels count from 1 upwards and the network has an output for each and background."""
+    labels = [item.label for item in classes]
+    if labels != list(range(1, len(labels) + 1)):
+        raise ValueError(f"the labels are {labels}; they must count from 1 upwards")
+    if network.classes != len(labels) + 1:
+        raise ValueError(f"the network has {network.classes} outputs, but there are {len(labels)} classes and background")
+
+
+def classes_from_dicts(items: Sequence[Mapping[str, Any]]) -> tuple[ClassCard, ...]:
+    """Classes from their dictionaries in a card or recipe; raises ValueError naming the wrong field."""
+    return tuple(_class_from_dict(item) for item in items)
+
+
+def _class_from_dict(data: Mapping[str, Any]) -> ClassCard:
+    if not isinstance(data, Mapping):
+        raise ValueError("each class must be an object")
+    color = _get(data, "color", list)
+    if len(color) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
+        raise ValueError("'color' must hold three whole numbers from 0 to 255")
+    terms = _get(data, "terminology", dict)
+    modifier = terms.get("modifier")
+    terminology = Terminology(
+        _code(_get(terms, "category", dict)),
+        _code(_get(terms, "type", dict)),
+        _code(modifier) if modifier is not None else None,
+    )
+    return ClassCard(_get(data, "label", int), _get(data, "name", str), (color[0], color[1], color[2]), terminology)
+
+
+def _code(data: Mapping[str, Any]) -> Code:
+    parts = {key: _get(data, key, str) for key in ("scheme", "value", "meaning")}
+    if any(set(part) & set("^~|") for part in parts.values()):
+        raise ValueError("a code may not hold the characters ^, ~ or |")
+    return Code(**parts)
+
+
+def _get(data: Mapping[str, Any], key: str, kind: type[Kind]) -> Kind:
+    if key not in data:
+        raise ValueError(f"the field '{key}' is missing")
+    value = data[key]
+    fits = _is_number(value) if kind is float else isinstance(value, kind) and not isinstance(value, bool)
+    if not fits:
+        raise ValueError(f"the field '{key}' must be of type {kind.__name__}")
+    return cast(Kind, value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

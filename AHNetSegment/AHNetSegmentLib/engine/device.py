@@ -1,0 +1,120 @@
+"""Which device, which precision: one decision each, on facts that tests can describe."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .errors import DeviceError
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine offers.
+
+    Attributes:
+        cuda: a CUDA device is usable.
+        cuda_bfloat16: it computes in bfloat16 natively.
+        mps: Apple's Metal device is usable.
+        cpu_bfloat16: the CPU multiplies bfloat16 natively (AVX-512 BF16, AMX, or Arm's BF16 extension).
+    """
+
+    cuda: bool = False
+    cuda_bfloat16: bool = False
+    mps: bool = False
+    cpu_bfloat16: bool = False
+
+
+def this_machine() -> Machine:
+    """What the machine that this runs on offers."""
+    cuda = torch.cuda.is_available()
+    return Machine(
+        cuda=cuda,
+        cuda_bfloat16=cuda and torch.cuda.get_device_capability()[0] >= 8,
+        mps=torch.backends.mps.is_available(),
+        cpu_bfloat16=_cpu_multiplies_bfloat16(),
+    )
+
+
+def choose_device(wish: str = "auto", machine: Machine | None = None) -> torch.device:
+    """The device to run on: the wish, or for ``auto`` the first of CUDA, MPS, CPU that there is.
+
+    Raises:
+        DeviceError: the wish is unknown or this machine has no such device.
+    """
+    machine = machine or this_machine()
+    if wish == "auto":
+        return torch.device("cuda" if machine.cuda else "mps" if machine.mps else "cpu")
+    kind = wish.partition(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"The device {wish} is unknown; choose auto, cpu, cuda or mps.")
+    if (kind == "cuda" and not machine.cuda) or (kind == "mps" and not machine.mps):
+        raise DeviceError(f"This machine offers no {kind} device to PyTorch; choose auto or cpu.")
+    return torch.device(wish)
+
+
+def choose_precision(wish: str, device: torch.device, machine: Machine | None = None) -> torch.dtype:
+    """The number format of the network's layers on a device.
+
+    ``auto`` is bfloat16 on CPUs and CUDA devices that have it natively, float16 on other CUDA devices, else float32.
+
+    Raises:
+        DeviceError: the wish is unknown, or float16 is asked for on a CPU.
+    """
+    machine = machine or this_machine()
+    if wish not in PRECISIONS:
+        raise DeviceError(f"The precision {wish} is unknown; choose one of {', '.join(PRECISIONS)}.")
+    if wish != "auto":
+        if wish == "float16" and device.type == "cpu":
+            raise DeviceError("CPUs do not compute in float16; choose auto, bfloat16 or float32.")
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wish]
+    if device.type == "cpu":
+        return torch.bfloat16 if machine.cpu_bfloat16 else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if machine.cuda_bfloat16 else torch.float16
+    return torch.float32
+
+
+def precision_name(dtype: torch.dtype) -> str:
+    """``bfloat16`` for ``torch.bfloat16``."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(bool(features.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def free_memory_mb(device: torch.device) -> float:
+    """Free memory of a device in MB; for MPS and the CPU, of the whole machine."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2**20
+    return _free_host_memory() / 2**20
+
+
+def window_memory_mb(device: torch.device) -> float:
+    """MB for the network's maps: half of a GPU's free memory; of a host's a quarter, at most 2 GB.
+
+    More than that makes nothing faster on a CPU, and the rest of the machine wants to go on working.
+    """
+    free = free_memory_mb(device)
+    return max(64.0, free / 2 if device.type == "cuda" else min(free / 4, 2048.0))
+
+
+def _free_host_memory() -> float:
+    """Bytes; where the system does not tell, 4 GB are taken for granted."""
+    try:
+        with Path("/proc/meminfo").open(encoding="ascii") as facts:
+            for line in facts:
+                if line.startswith("MemAvailable:"):
+                    return float(line.split()[1]) * 1024
+    except OSError:
+        pass
+    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return 4.0 * 2**30

@@ -1,0 +1,31 @@
+"""The errors of the engine: each message is one sentence that names the volume or file and the remedy."""
+
+from __future__ import annotations
+
+
+class AHNetSegmentError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class VolumeError(AHNetSegmentError):
+    """A volume, label map or region that cannot be used."""
+
+
+class ModelError(AHNetSegmentError):
+    """A model package that is incomplete, changed, unsafe or of an unknown version."""
+
+
+class RecipeError(AHNetSegmentError):
+    """A training recipe or training data that cannot be used."""
+
+
+class OutputError(AHNetSegmentError):
+    """A result that cannot be written."""
+
+
+class DeviceError(AHNetSegmentError):
+    """A device or precision that this machine does not offer."""
+
+
+class Cancelled(AHNetSegmentError):
+    """The user stopped the run; nothing was changed."""

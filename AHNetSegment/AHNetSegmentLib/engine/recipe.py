@@ -1,0 +1,156 @@
+"""A training recipe: one TOML file that says what is trained, on what and how."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..network.settings import AHNetSettings, MCGCNSettings
+from .augmentation import Augmentation
+from .card import ClassCard, Intensity, check_classes, classes_from_dicts
+from .errors import RecipeError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Settings = TypeVar("Settings")
+
+STAGE_KINDS = ("slices", "decoder", "all")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the training.
+
+    Attributes:
+        kind: ``slices`` (the 2D MC-GCN; its encoder is transferred afterwards), ``decoder`` (the 3D network with
+            its encoder locked) or ``all`` (the 3D network).
+        steps: optimiser steps.
+        learning_rate: at the start; it falls to zero polynomially, (1 - step / steps)^0.9.
+        batch: patches a step.
+        patch: (slices, rows, columns) of a patch, voxels; for ``slices`` all but the first and last slice are used.
+    """
+
+    kind: str
+    steps: int
+    learning_rate: float
+    batch: int
+    patch: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        if self.kind not in STAGE_KINDS:
+            raise ValueError(f"the stage kind is {self.kind!r}; known are {', '.join(STAGE_KINDS)}")
+        if self.steps < 1 or self.batch < 1 or len(self.patch) != 3 or min(self.patch) < 1:
+            raise ValueError("a stage needs at least one step, one patch a step and a patch of three sizes")
+        if self.kind == "slices" and self.patch[0] < 3:
+            raise ValueError("a patch of the stage 'slices' needs at least three slices")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of a training; the card fields are those of the model that comes out.
+
+    Attributes:
+        validation: names of the cases that training never sees.
+        foreground: share of the patches that are centred on a labelled voxel, of a class drawn at random.
+        unlabelled_is_ignored: voxels with the label 255 count for nothing.
+        focal_weight: weight of the focal loss.
+        focal_gamma: its exponent.
+        dice_weight: weight of the soft Dice loss.
+        weight_decay: of AdamW.
+        average: decay per step of the running average of the weights, which is what is delivered; 0: the last ones.
+        kernels: K per level of the 2D network, from the deepest to the shallowest.
+        storage: how the weights are stored: see :func:`AHNetSegmentLib.engine.package.save_model`.
+    """
+
+    name: str
+    title: str
+    version: str
+    modality: str
+    anatomy: str
+    description: str
+    data_licence: str
+    classes: tuple[ClassCard, ...]
+    spacing: tuple[float | None, float | None, float | None]
+    intensity: Intensity
+    network: AHNetSettings
+    stages: tuple[Stage, ...]
+    validation: tuple[str, ...] = ()
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+    foreground: float = 0.67
+    focal_weight: float = 1.0
+    focal_gamma: float = 0.0
+    dice_weight: float = 1.0
+    weight_decay: float = 1e-4
+    average: float = 0.999
+    kernels: tuple[int, int, int, int, int] = (7, 9, 15, 31, 63)
+    storage: str = "int8"
+
+    def __post_init__(self) -> None:
+        check_classes(self.classes, self.network)
+
+    @property
+    def plane_network(self) -> MCGCNSettings:
+        """The 2D network whose encoder fits the 3D one."""
+        net = self.network
+        return MCGCNSettings(
+            in_channels=net.in_channels,
+            classes=net.classes,
+            width=net.width,
+            kernels=self.kernels,
+            layers=net.layers,
+        )
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """All values that a label file may hold: background, the classes, and 255 for 'unknown'."""
+        return (0, *(item.label for item in self.classes), 255)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Reads and checks a recipe.
+
+    Raises:
+        RecipeError: missing, no TOML, or a setting is wrong; the message names the file and the setting.
+    """
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return recipe_from_dict(data)
+    except OSError as error:
+        raise RecipeError(f"The recipe {path} is missing or unreadable; check the path.") from error
+    except (ValueError, TypeError, KeyError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
+        raise RecipeError(f"The recipe {path} cannot be used: {reason}.") from error
+
+
+def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
+    """A recipe from the contents of its TOML file; raises ValueError, TypeError or KeyError naming the setting."""
+    values = dict(data)
+    classes = classes_from_dicts(values.pop("classes"))
+    network = AHNetSettings.from_dict({"classes": len(classes) + 1, **values.pop("network", {})})
+    values["spacing"] = tuple(None if step == 0 else float(step) for step in values["spacing"])
+    values["stages"] = tuple(_make(Stage, stage, "stage") for stage in values.pop("stages"))
+    values["intensity"] = _make(Intensity, values["intensity"], "intensity")
+    values["augmentation"] = _make(Augmentation, values.pop("augmentation", {}), "augmentation")
+    if len(values["spacing"]) != 3:
+        raise ValueError("'spacing' must hold three numbers, 0 for 'as scanned'")
+    if not values["stages"]:
+        raise ValueError("it has no stages")
+    return _make(Recipe, {**values, "classes": classes, "network": network}, "recipe")
+
+
+def _make(kind: type[Settings], values: Mapping[str, Any], place: str) -> Settings:
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"'{unknown[0]}' is unknown in {place}")
+    return kind(**{name: _frozen(value) for name, value in values.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,40 @@
+# make demo: hippocampi of a real T1 head, into demo/.  make test: lint and tests.  Each works alone on a fresh clone.
+FITS := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10 python; do \
+	if $$p -c '$(FITS)' 2>/dev/null; then echo $$p; break; fi; done)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+export PYTHONPATH := AHNetSegment
+
+.PHONY: help demo test test-slow lint evaluate-hippocampus clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(INSTALLED): Testing/requirements.txt Testing/requirements-no-deps.txt
+	@"$(PYTHON)" -c '$(FITS)' || { echo "Python 3.10 to 3.13 is needed; name one: make PYTHON=/path/to/python3.12"; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r Testing/requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r Testing/requirements-no-deps.txt
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python Testing/demo.py
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --diff .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+evaluate-hippocampus: $(INSTALLED)
+	$(BIN)/python -m AHNetSegmentLib evaluate --model hippocampus-t1 --data ../shared/data/hippocampus-t1 --split validation
+
+clean:
+	rm -rf demo $(VENV)

@@ -1,0 +1,287 @@
+"""A result lies on the grid of its input, voxel for voxel, whatever the orientation, spacing, size and window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from engine_helpers import (
+    OBLIQUE,
+    all_48,
+    brightness_model,
+    expected_labels,
+    lps_points,
+    noise_volume,
+    object_volume,
+    random_model,
+)
+
+from AHNetSegmentLib.engine import inference
+from AHNetSegmentLib.engine.errors import Cancelled, DeviceError, VolumeError
+from AHNetSegmentLib.engine.image_io import read_volume
+from AHNetSegmentLib.engine.inference import InferenceSettings, plan_windows, segment
+from AHNetSegmentLib.engine.volume import Geometry, Region, Volume
+from AHNetSegmentLib.network.settings import AHNetSettings
+
+SIZES = [(96, 96, 32), (128, 128, 48), (33, 47, 5), (512, 512, 1), (31, 40, 24)]
+EXACT = InferenceSettings(device="cpu", precision="float32")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_any_size_goes_through_the_network_and_comes_back_with_its_shape(size: tuple[int, int, int]) -> None:
+    model = random_model(network=AHNetSettings(classes=3, width=0.125))
+    volume = noise_volume((size[2], size[1], size[0]), spacing=(0.8, 0.8, 3.0))
+    with torch.inference_mode():
+        logits = model.network(torch.zeros(1, 1, size[2], size[1], size[0]))
+    assert logits.shape == (1, 3, size[2], size[1], size[0])
+    result = segment(volume, model, EXACT)
+    assert result.labels.shape == volume.array.shape
+    assert result.labels.dtype == np.uint8
+    assert result.geometry == volume.geometry
+
+
+@pytest.mark.parametrize("number", range(48))
+def test_the_object_is_found_where_it_lies_in_all_48_axis_orders_and_flips(number: int) -> None:
+    original = object_volume()
+    volume = all_48(original)[number]
+    result = segment(volume, brightness_model(), EXACT)
+    np.testing.assert_array_equal(result.labels, expected_labels(volume))
+    for label in (1, 2):
+        found = lps_points(result.labels == label, result.geometry)
+        np.testing.assert_allclose(found, lps_points(expected_labels(original) == label, original.geometry), atol=1e-3)
+
+
+def test_the_input_is_left_as_it_was() -> None:
+    volume = object_volume()
+    before = volume.array.copy()
+    segment(volume, brightness_model(), EXACT)
+    np.testing.assert_array_equal(volume.array, before)
+
+
+def test_a_real_network_finds_the_same_in_all_48_axis_orders_and_flips() -> None:
+    original = noise_volume((8, 21, 18), spacing=(1.0, 1.1, 2.5))
+    model = random_model()
+    expected = segment(original, model, EXACT)
+    assert len(np.unique(expected.labels)) == 3
+    probes = {label: lps_points(expected.labels == label, original.geometry) for label in (1, 2)}
+    for volume in all_48(original):
+        labels = segment(volume, model, EXACT).labels
+        for label, points in probes.items():
+            np.testing.assert_allclose(lps_points(labels == label, volume.geometry), points, atol=1e-3)
+
+
+def test_an_oblique_volume_is_segmented_voxel_for_voxel() -> None:
+    flat = object_volume()
+    oblique = Volume(flat.array, Geometry((17, 14, 9), (1.0, 1.2, 3.0), (30.0, -7.0, 2.0), OBLIQUE), "oblique")
+    result = segment(oblique, brightness_model(), EXACT)
+    np.testing.assert_array_equal(result.labels, expected_labels(oblique))
+    assert result.geometry == oblique.geometry
+
+
+@pytest.mark.parametrize("case", ["prostate-t2/label.nii.gz", "brain-tumour-mr/label.nrrd"])
+def test_a_real_object_in_a_real_file_is_found_voxel_for_voxel(shared_data: Path, case: str) -> None:
+    labels = read_volume(shared_data / "single" / case)
+    bright = Volume((labels.array > 0).astype(np.float32) * 60, labels.geometry, case)
+    result = segment(bright, brightness_model(), EXACT)
+    np.testing.assert_array_equal(result.labels, (labels.array > 0).astype(np.uint8))
+    assert result.geometry == labels.geometry
+
+
+@pytest.mark.parametrize(
+    ("spacing", "dice"),
+    [((None, 0.7, 0.7), 0.98), ((1.5, 1.0, 1.0), 0.98), ((1.0, 2.1, 0.9), 0.97), ((3.5, 1.6, 1.6), 0.95)],
+    ids=str,
+)
+@pytest.mark.parametrize("number", [0, 13, 29, 47])
+def test_resampling_to_the_model_and_back_does_not_shift(
+    spacing: tuple[float | None, float, float], dice: float, number: int
+) -> None:
+    shape, step = (12, 40, 44), np.array([2.4, 1.1, 1.0])
+    place = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
+    centre, radii = np.array([6.5, 17.3, 25.2]), np.array([9.0, 12.0, 10.0])
+    distance = np.sqrt(((place - centre) * step / radii) ** 2 @ np.ones(3))
+    ball = (100 * np.clip(1 - 0.5 * distance, 0, 1)).astype(np.float32)
+    geometry = Geometry((44, 40, 12), (1.0, 1.1, 2.4), (3.0, -4.0, 5.0), OBLIQUE)
+    volume = all_48(Volume(ball, geometry, "ball"))[number]
+    found = segment(volume, brightness_model(spacing=spacing), EXACT).labels > 0
+    wanted = volume.array > 50
+    assert 2 * (found & wanted).sum() / (found.sum() + wanted.sum()) > dice
+    offset = np.argwhere(found).mean(axis=0) - np.argwhere(wanted).mean(axis=0)
+    assert np.abs(offset).max() < 0.08
+
+
+def test_windows_cover_every_slice_once_and_start_on_the_stride() -> None:
+    network = AHNetSettings(classes=3, slice_strides=(1, 1, 2, 2, 2))
+    for depth in (1, 5, 40, 113, 400):
+        chunks = plan_windows((depth, 300, 200), network, 400, 4)
+        used = [tiles[0].used for tiles in chunks]
+        assert used[0][0] == 0
+        assert used[-1][1] == depth
+        assert all(a[1] == b[0] for a, b in zip(used, used[1:], strict=False))
+        for tiles in chunks:
+            covered = np.zeros((300, 200), bool)
+            for tile in tiles:
+                assert tile.slices[0] % network.slice_stride == 0
+                assert tile.rows[0] % 32 == 0
+                assert tile.columns[0] % 32 == 0
+                covered[slice(*tile.rows), slice(*tile.columns)] = True
+            assert covered.all()
+
+
+def test_a_window_never_exceeds_its_memory_while_it_can_be_cut() -> None:
+    network = AHNetSettings(classes=3, width=0.5, slice_strides=(1, 1, 2, 2, 2))
+    for memory in (100, 300, 2000):
+        for tiles in plan_windows((300, 512, 512), network, memory, 2):
+            window = tiles[0]
+            voxels = np.prod([stop - start for start, stop in (window.slices, window.rows, window.columns)])
+            assert voxels * network.map_values_per_voxel * 2 <= memory * 2**20
+
+
+def test_chunks_along_the_slices_give_what_one_piece_gives() -> None:
+    settings = AHNetSettings(classes=3, width=0.125, slice_strides=(1, 1, 1, 2, 1), pyramid_levels=2)
+    model = random_model(network=settings)
+    volume = noise_volume((90, 40, 33))
+    whole = segment(volume, model, InferenceSettings(device="cpu", precision="float32", probabilities=True))
+    bytes_of_all = volume.array.size * settings.map_values_per_voxel * 4
+    small = bytes_of_all / 2**20 * 0.75
+    assert len(plan_windows(volume.array.shape, settings, small, 4)) > 1
+    pieces = segment(volume, model, InferenceSettings(None, "cpu", "float32", small, probabilities=True))
+    assert whole.probabilities is not None
+    assert pieces.probabilities is not None
+    difference = np.abs(whole.probabilities.astype(int) - pieces.probabilities.astype(int))
+    assert difference.max() <= 3
+    assert (whole.labels == pieces.labels).mean() > 0.999
+
+
+def test_tiles_in_plane_are_blended_without_a_seam() -> None:
+    volume = noise_volume((4, 300, 250))
+    settings = InferenceSettings(device="cpu", precision="float32", window_memory=1.0)
+    model = brightness_model()
+    assert len(plan_windows(volume.array.shape, model.card.network, 1.0, 4)[0]) > 4
+    np.testing.assert_array_equal(segment(volume, model, settings).labels, expected_labels(volume))
+
+
+def test_only_the_region_is_looked_at_and_all_else_stays_background() -> None:
+    volume = noise_volume((20, 30, 40), origin=(5.0, 6.0, 7.0))
+    region = Region((6, 4, 3), (30, 25, 17))
+    result = segment(volume, brightness_model(), InferenceSettings(region, "cpu", "float32"))
+    inside = np.zeros(volume.array.shape, bool)
+    inside[region.slices] = True
+    np.testing.assert_array_equal(result.labels[inside], expected_labels(volume)[inside])
+    assert not result.labels[~inside].any()
+
+
+def test_intensities_are_normalised_within_the_region() -> None:
+    volume = noise_volume((20, 30, 40))
+    region = Region((6, 4, 3), (30, 25, 17))
+    from AHNetSegmentLib.engine.card import Intensity
+    from AHNetSegmentLib.engine.volume import crop
+
+    model = brightness_model(intensity=Intensity("zscore", 0.5, 99.5))
+    part = segment(crop(volume, region), model, EXACT)
+    whole = segment(volume, model, InferenceSettings(region, "cpu", "float32"))
+    np.testing.assert_array_equal(whole.labels[region.slices], part.labels)
+
+
+def test_a_region_outside_the_volume_is_refused() -> None:
+    with pytest.raises(VolumeError, match="outside noise"):
+        segment(noise_volume((5, 6, 7)), brightness_model(), InferenceSettings(Region((0, 0, 0), (8, 6, 5))))
+
+
+def test_probabilities_agree_with_the_labels() -> None:
+    volume = noise_volume((10, 30, 40), spacing=(1.0, 1.0, 2.0))
+    result = segment(volume, random_model(), InferenceSettings(None, "cpu", "float32", probabilities=True))
+    assert result.probabilities is not None
+    assert result.probabilities.shape == (2, *volume.array.shape)
+    background = 255 - result.probabilities.astype(int).sum(axis=0)
+    certain = np.concatenate([background[None], result.probabilities]).max(axis=0) > 135
+    most = np.concatenate([background[None], result.probabilities]).argmax(axis=0)
+    np.testing.assert_array_equal(most[certain], result.labels[certain])
+
+
+def test_only_the_largest_piece_is_kept_when_asked_for() -> None:
+    volume = object_volume()
+    volume.array[7, 1, 1:3] = 60
+    kept = segment(volume, brightness_model(), InferenceSettings(device="cpu", precision="float32", keep_largest=True))
+    assert kept.labels[7, 1, 1] == 0
+    assert (kept.labels == 1).sum() == (expected_labels(volume) == 1).sum() - 2
+    assert (kept.labels == 2).sum() == (expected_labels(volume) == 2).sum()
+
+
+def test_a_run_can_be_cancelled_between_windows() -> None:
+    calls: list[tuple[int, int]] = []
+
+    def stop(done: int, total: int) -> bool:
+        calls.append((done, total))
+        return False
+
+    with pytest.raises(Cancelled):
+        segment(noise_volume((6, 20, 20)), brightness_model(), EXACT, stop)
+    assert calls == [(1, 1)]
+
+
+def test_out_of_memory_leads_to_smaller_windows_then_to_the_cpu_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[str, float]] = []
+    real = inference._Run
+
+    class ShortOfMemory(real):  # type: ignore[misc, valid-type]
+        def __init__(self, volume, model, device, precision, memory_mb) -> None:  # type: ignore[no-untyped-def]
+            tried.append((device.type, memory_mb))
+            self.fails = device.type != "cpu"
+            super().__init__(volume, model, torch.device("cpu"), torch.float32, memory_mb)
+
+        def write(self, result, progress) -> None:  # type: ignore[no-untyped-def]
+            if self.fails:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            super().write(result, progress)
+
+    monkeypatch.setattr(inference, "_Run", ShortOfMemory)
+    monkeypatch.setattr(inference, "choose_device", lambda wish: torch.device("cuda"))
+    volume = object_volume()
+    result = segment(volume, brightness_model(), InferenceSettings(window_memory=800, precision="float32"))
+    assert tried == [("cuda", 800), ("cuda", 400), ("cuda", 200), ("cpu", 800)]
+    assert [warning.rpartition(": ")[2] for warning in result.warnings] == [
+        "went on with smaller windows.",
+        "went on with smaller windows.",
+        "went on with the CPU.",
+    ]
+    np.testing.assert_array_equal(result.labels, expected_labels(volume))
+
+
+def test_a_spacing_far_from_the_models_is_told() -> None:
+    volume = noise_volume((10, 20, 20), spacing=(1.0, 1.0, 8.0))
+    result = segment(volume, brightness_model(spacing=(3.0, 1.0, 1.0)), EXACT)
+    assert len(result.warnings) == 1
+    assert "8 mm instead of 3 mm" in result.warnings[0]
+
+
+def test_wrong_wishes_for_device_and_precision_are_refused() -> None:
+    with pytest.raises(DeviceError, match="unknown"):
+        segment(object_volume(), brightness_model(), InferenceSettings(device="tpu"))
+    with pytest.raises(DeviceError, match="float16"):
+        segment(object_volume(), brightness_model(), InferenceSettings(device="cpu", precision="float16"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_no_numbers_are_refused(value: float) -> None:
+    volume = object_volume()
+    volume.array[3, 3, 3] = value
+    with pytest.raises(VolumeError, match="object holds voxels that are NaN or infinite"):
+        segment(volume, brightness_model(), EXACT)
+
+
+def test_the_reach_along_the_slices_is_never_underestimated() -> None:
+    settings = AHNetSettings(classes=3, width=0.125, slice_strides=(1, 2, 1, 2, 1), pyramid_levels=2)
+    model = random_model(network=settings)
+    reach = settings.slice_reach
+    depth = 8 * ((2 * reach + 20) // 8 + 1)
+    changed = depth // 2
+    x = torch.randn(1, 1, depth, 32, 32)
+    y = x.clone()
+    y[:, :, changed] += 1
+    with torch.inference_mode():
+        moved = (model.network(x) - model.network(y)).abs().amax(dim=(0, 1, 3, 4)).nonzero().flatten()
+    assert moved.min() >= changed - reach
+    assert moved.max() <= changed + reach

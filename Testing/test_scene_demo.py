@@ -1,0 +1,52 @@
+"""The parts of the demo that need no model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("slicer")
+pytest.importorskip("trame_slicer")
+import demo
+from AHNetSegmentLib.engine.errors import OutputError
+from AHNetSegmentLib.engine.volume import Region
+from AHNetSegmentLib.scene.rois import region_from_roi
+from AHNetSegmentLib.scene.segments import add_segments, new_segmentation_node
+from AHNetSegmentLib.scene.volumes import volume_from_node
+from scene_helpers import two_classes, two_labels, volume_node
+
+
+def test_a_class_of_one_side_says_so_in_name_code_and_colour() -> None:
+    left, right = (demo.of_side(two_classes()[0], side) for side in demo.SIDES)
+    assert (left.name, right.name) == ("Left anterior", "Right anterior")
+    assert left.terminology.entry().split("~")[3] == "SCT^7771000^Left"
+    assert right.terminology.entry().split("~")[3] == "SCT^24028007^Right"
+    assert left.color != right.color
+
+
+def test_the_boxes_lie_mirrored_on_the_template_and_have_the_size_of_the_training_crops(app: Any, scene: Any) -> None:
+    volume = volume_from_node(demo.load_template(app))
+    left, right = (region_from_roi(demo.add_box(scene, side), volume) for side in demo.SIDES)
+    assert volume.geometry.size == (197, 233, 189)
+    assert [stop - start for start, stop in zip(left.start, left.stop, strict=True)] == [35, 51, 35]
+    # The template's i runs to the right and x = 0 is i = 98.
+    assert left == Region((54, 87, 41), (89, 138, 76))
+    assert right == Region((108, 87, 41), (143, 138, 76))
+
+
+def test_a_segmentation_that_cannot_be_saved_is_said_so(scene: Any, tmp_path: Path) -> None:
+    volume = volume_node()
+    node = new_segmentation_node(volume, "Hippocampi")
+    add_segments(node, two_labels(), volume, two_classes())
+    demo.save_segmentation(node, volume, tmp_path / "there.seg.nrrd")
+    assert (tmp_path / "there.seg.nrrd").stat().st_size > 100
+    with pytest.raises(OutputError, match="could not be written; choose a folder"):
+        demo.save_segmentation(node, volume, tmp_path / "missing" / "there.seg.nrrd")
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+
+
+def test_without_the_model_the_demo_says_which_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo.main(["--output", str(tmp_path), "--model", "spleen-ct"]) == 1
+    assert capsys.readouterr().err.startswith("There is no model spleen-ct; choose one of these")
