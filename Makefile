@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test test-slow lint evaluate-hippocampus clean
+.PHONY: help demo test lint evaluate-hippocampus clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '1s/^# //p' Makefile
 
 $(INSTALLED): Testing/requirements.txt Testing/requirements-no-deps.txt
 	@"$(PYTHON)" -c '$(FITS)' || { echo "Python 3.10 to 3.13 is needed; name one: make PYTHON=/path/to/python3.12"; exit 1; }
@@ -27,11 +27,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check --diff .
 	$(BIN)/mypy
 
+# One thread a worker: two workers with two threads each would fight for two cores.
 test: lint
-	$(BIN)/python -m pytest
-
-test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 evaluate-hippocampus: $(INSTALLED)
 	$(BIN)/python -m AHNetSegmentLib evaluate --model hippocampus-t1 --data ../shared/data/hippocampus-t1 --split validation

@@ -26,8 +26,8 @@ from AHNetSegmentLib.engine.errors import AHNetSegmentError, OutputError, Volume
 
 TEMPLATE = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 TEMPLATE_NAME = "MNI152 2009a T1 template"
-BOX_MM = (35.0, 51.0, 35.0)
-"""R-L, A-P, S-I: the mean size of the crops that the model was trained on."""
+BOX_MM = (35.0, 51.0, 39.0)
+"""R-L, A-P, S-I: as the crops that the model was trained on, but higher, since the template's brain is large."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Side:
 
 
 SIDES = (
-    Side("Left", (-27.0, -22.0, -14.0), Code("SCT", "7771000", "Left"), 0.0),
-    Side("Right", (27.0, -22.0, -14.0), Code("SCT", "24028007", "Right"), 0.4),
+    Side("Left", (-27.0, -22.0, -11.5), Code("SCT", "7771000", "Left"), 0.0),
+    Side("Right", (27.0, -22.0, -11.5), Code("SCT", "24028007", "Right"), 0.4),
 )
 
 
@@ -90,7 +90,7 @@ def run(output: Path, model_name: str) -> None:
     parts = []
     for side in SIDES:
         region = region_from_roi(add_box(app.scene, side), volume)
-        result = segment(volume, model, InferenceSettings(region=region))
+        result = segment(volume, model, InferenceSettings(region=region, keep_largest=True))
         result.classes = tuple(of_side(item, side) for item in result.classes)
         add_segments(segmentation_node, result.labels, volume_node, result.classes)
         parts.append((f"{side.name} side", segmentation_report(result, model.card, volume.name)))

@@ -16,9 +16,7 @@ from AHNetSegmentLib.engine.volume import Geometry, Volume
 from AHNetSegmentLib.network.ahnet import AHNet
 from AHNetSegmentLib.network.settings import AHNetSettings
 
-OBLIQUE = tuple(
-    np.linalg.qr(np.array([[0.9, -0.3, 0.2], [0.35, 0.85, -0.3], [-0.1, 0.35, 0.9]]))[0].ravel().tolist()
-)
+OBLIQUE = tuple(np.linalg.qr(np.array([[0.9, -0.3, 0.2], [0.35, 0.85, -0.3], [-0.1, 0.35, 0.9]]))[0].ravel().tolist())
 
 
 class BrightnessNetwork(nn.Module):

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from AHNetSegmentLib.engine import inference
+from AHNetSegmentLib.engine.errors import Cancelled, DeviceError, VolumeError
+from AHNetSegmentLib.engine.image_io import read_volume
+from AHNetSegmentLib.engine.inference import InferenceSettings, plan_windows, segment
+from AHNetSegmentLib.engine.volume import Geometry, Region, Volume
+from AHNetSegmentLib.network.settings import AHNetSettings
 from engine_helpers import (
     OBLIQUE,
     all_48,
@@ -17,13 +25,6 @@ from engine_helpers import (
     object_volume,
     random_model,
 )
-
-from AHNetSegmentLib.engine import inference
-from AHNetSegmentLib.engine.errors import Cancelled, DeviceError, VolumeError
-from AHNetSegmentLib.engine.image_io import read_volume
-from AHNetSegmentLib.engine.inference import InferenceSettings, plan_windows, segment
-from AHNetSegmentLib.engine.volume import Geometry, Region, Volume
-from AHNetSegmentLib.network.settings import AHNetSettings
 
 SIZES = [(96, 96, 32), (128, 128, 48), (33, 47, 5), (512, 512, 1), (31, 40, 24)]
 EXACT = InferenceSettings(device="cpu", precision="float32")
@@ -119,7 +120,7 @@ def test_windows_cover_every_slice_once_and_start_on_the_stride() -> None:
         used = [tiles[0].used for tiles in chunks]
         assert used[0][0] == 0
         assert used[-1][1] == depth
-        assert all(a[1] == b[0] for a, b in zip(used, used[1:], strict=False))
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(used))
         for tiles in chunks:
             covered = np.zeros((300, 200), bool)
             for tile in tiles:

@@ -192,7 +192,9 @@ def check_classes(classes: Sequence[ClassCard], network: AHNetSettings) -> None:
     if labels != list(range(1, len(labels) + 1)):
         raise ValueError(f"the labels are {labels}; they must count from 1 upwards")
     if network.classes != len(labels) + 1:
-        raise ValueError(f"the network has {network.classes} outputs, but there are {len(labels)} classes and background")
+        raise ValueError(
+            f"the network has {network.classes} outputs, but there are {len(labels)} classes and background"
+        )
 
 
 def classes_from_dicts(items: Sequence[Mapping[str, Any]]) -> tuple[ClassCard, ...]:

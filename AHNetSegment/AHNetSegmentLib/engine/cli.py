@@ -220,7 +220,9 @@ def _parser() -> argparse.ArgumentParser:
     item.add_argument("--work", type=Path, help="folder of cache and checkpoint; default: work/<name>")
     item.add_argument("--workers", type=int, default=1, help="processes that prepare batches (default 1)")
     item.add_argument("--checkpoint-seconds", type=float, default=120.0, help="time between checkpoints (default 120)")
-    item.add_argument("--report-every", type=int, default=20, metavar="STEPS", help="steps between reports (default 20)")
+    item.add_argument(
+        "--report-every", type=int, default=20, metavar="STEPS", help="steps between reports (default 20)"
+    )
     item.set_defaults(run=_train)
 
     item = commands.add_parser("evaluate", parents=[common, running], help="compare a model with labelled cases")

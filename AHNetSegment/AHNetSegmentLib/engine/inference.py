@@ -153,7 +153,7 @@ def keep_largest_pieces(labels: Array, classes: Sequence[ClassCard]) -> None:
         if not mask.any():
             continue
         pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), True)
-        largest = sitk.GetArrayViewFromImage(sitk.RelabelComponent(pieces)) == 1
+        largest = sitk.GetArrayFromImage(sitk.RelabelComponent(pieces)) == 1
         labels[mask & ~largest] = 0
 
 

@@ -93,7 +93,8 @@ class ModelGrid:
     def to_model(self, scan: Array, start: int, stop: int) -> Tensor:
         """Slices ``start`` to ``stop`` of the model's grid as float32 (stop - start, h, w), from the scan (D, H, W).
 
-        The result may share the scan's memory. Linear along the slices; in plane linear with a low-pass filter where the model's pixels are larger.
+        Linear along the slices; in plane linear with a low-pass filter where the model's pixels are larger. The
+        result may share the scan's memory.
         """
         below, above, weight = _neighbours(start, stop, self.model[0], self.scan[0])
         first = int(below[0])

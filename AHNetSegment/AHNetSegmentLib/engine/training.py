@@ -120,9 +120,7 @@ class Trainer:
         self.loss = SegmentationLoss(
             focal_weight=recipe.focal_weight, dice_weight=recipe.dice_weight, gamma=recipe.focal_gamma
         )
-        self._identity = hashlib.sha256(
-            repr((recipe, [case.name for case in cases])).encode("utf-8")
-        ).hexdigest()
+        self._identity = hashlib.sha256(repr((recipe, [case.name for case in cases])).encode("utf-8")).hexdigest()
         self._state = _State()
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
         self._start_stage(self._new_network(recipe.stages[0]))

@@ -217,10 +217,8 @@ def network_orientation(geometry: Geometry) -> Orientation:
     )
     spacing = geometry.spacing[::-1]
     thickest = sorted(range(3), key=lambda axis: -spacing[axis])
-    if spacing[thickest[0]] >= THICK_SLICE_RATIO * spacing[thickest[1]]:
-        slice_axis = thickest[0]
-    else:
-        slice_axis = anatomical[0]
+    stands_out = spacing[thickest[0]] >= THICK_SLICE_RATIO * spacing[thickest[1]]
+    slice_axis = thickest[0] if stands_out else anatomical[0]
     rest = [axis for axis in anatomical if axis != slice_axis]
     axes = (slice_axis, rest[0], rest[1])
     towards = {axis: superior_posterior_left[n] for n, axis in enumerate(anatomical)}
