@@ -19,10 +19,10 @@ for folder in (REPOSITORY / "AHNetSegment", REPOSITORY / "Testing"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from AHNetSegmentLib.engine.card import ClassCard, Code  # noqa: E402
-from AHNetSegmentLib.engine.errors import AHNetSegmentError, OutputError, VolumeError  # noqa: E402
+from AHNetSegmentLib.engine.card import ClassCard, Code
+from AHNetSegmentLib.engine.errors import AHNetSegmentError, OutputError, VolumeError
 
 TEMPLATE = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 TEMPLATE_NAME = "MNI152 2009a T1 template"

@@ -13,6 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from AHNetSegmentLib.engine.card import ClassCard, Code, Terminology
 from AHNetSegmentLib.scene.transforms import matrix_from_array
+from AHNetSegmentLib.scene.volumes import volume_from_node
 
 SPACING = (0.7, 1.1, 3.0)
 ORIGIN = (11.0, -23.0, 37.0)
@@ -120,3 +121,19 @@ def two_labels() -> np.ndarray:
     labels[2:5, 3:6, 9:14] = 2
     labels[6, 9:13, 9:12] = 2
     return labels
+
+
+def voxel_bounds(volume: Any, labels: np.ndarray) -> np.ndarray:
+    """World bounds of the voxels' centres of a mask: rows x, y, z in RAS, columns least and greatest."""
+    ijk = np.argwhere(labels)[:, ::-1]
+    to_lps = volume_from_node(volume).geometry.ijk_to_lps()
+    ras = (ijk @ to_lps[:3, :3].T + to_lps[:3, 3]) * [-1, -1, 1]
+    return np.column_stack([ras.min(axis=0), ras.max(axis=0)])
+
+
+def surface_bounds(node: Any, segment_id: str) -> np.ndarray:
+    """World bounds of a segment's surface, as :func:`voxel_bounds`."""
+    surface = vtk.vtkPolyData()
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    assert logic.GetSegmentClosedSurfaceRepresentation(node, segment_id, surface, True)
+    return np.array(surface.GetBounds()).reshape(3, 2)

@@ -1,7 +1,8 @@
-"""The parts of the demo that need no model."""
+"""The demo, in parts and as a whole."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ def test_the_boxes_lie_mirrored_on_the_template_and_have_the_size_of_the_trainin
     volume = volume_from_node(demo.load_template(app))
     left, right = (region_from_roi(demo.add_box(scene, side), volume) for side in demo.SIDES)
     assert volume.geometry.size == (197, 233, 189)
-    assert [stop - start for start, stop in zip(left.start, left.stop, strict=True)] == [35, 51, 35]
+    assert [stop - start for start, stop in zip(left.start, left.stop, strict=True)] == [35, 51, 40]
     # The template's i runs to the right and x = 0 is i = 98.
-    assert left == Region((54, 87, 41), (89, 138, 76))
-    assert right == Region((108, 87, 41), (143, 138, 76))
+    assert left == Region((54, 87, 41), (89, 138, 81))
+    assert right == Region((108, 87, 41), (143, 138, 81))
 
 
 def test_a_segmentation_that_cannot_be_saved_is_said_so(scene: Any, tmp_path: Path) -> None:
@@ -50,3 +51,25 @@ def test_a_segmentation_that_cannot_be_saved_is_said_so(scene: Any, tmp_path: Pa
 def test_without_the_model_the_demo_says_which_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.main(["--output", str(tmp_path), "--model", "spleen-ct"]) == 1
     assert capsys.readouterr().err.startswith("There is no model spleen-ct; choose one of these")
+
+
+def test_the_demo_finds_two_hippocampi_of_a_plausible_and_similar_size(
+    app: Any, scene: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert demo.main(["--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    names = ("hippocampi.seg.nrrd", "report.json", "report.html", "slices.png", "3d.png")
+    assert all((tmp_path / name).stat().st_size > 1000 and str(tmp_path / name) in printed for name in names)
+    runs = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["runs"]
+    left, right = (sum(found["ml"] for found in run["segments"]) for run in runs)
+    assert 2 < left < 6
+    assert 2 < right < 6
+    assert abs(left - right) < 0.25 * min(left, right)
+    for run, side in zip(runs, demo.SIDES, strict=True):
+        for found in run["segments"]:
+            assert found["ml"] > 0.5
+            assert found["segment"].startswith(side.name)
+            assert found["centroid_ras_mm"][0] == pytest.approx(side.center[0], abs=6)
+        anterior, posterior = (found["centroid_ras_mm"] for found in run["segments"])
+        assert anterior[1] > posterior[1] + 8
+        assert anterior[2] < posterior[2]

@@ -11,11 +11,11 @@ import pytest
 slicer = pytest.importorskip("slicer")
 pytest.importorskip("trame_slicer")
 vtk = pytest.importorskip("vtk")
-from vtk.util.numpy_support import vtk_to_numpy  # noqa: E402
+from vtk.util.numpy_support import vtk_to_numpy
 
-from AHNetSegmentLib.scene.segments import add_segments, new_segmentation_node  # noqa: E402
-from rendering import GAP_PIXELS, largest_cuts, render_3d, render_slices, segment_points  # noqa: E402
-from scene_helpers import ijk_to_ras, two_classes, volume_node  # noqa: E402
+from AHNetSegmentLib.scene.segments import add_segments, new_segmentation_node
+from rendering import GAP_PIXELS, largest_cuts, render_3d, render_slices, segment_points
+from scene_helpers import ijk_to_ras, two_classes, volume_node
 
 PIXELS = 160
 

@@ -11,9 +11,9 @@ from AHNetSegmentLib.engine.errors import VolumeError
 from AHNetSegmentLib.engine.volume import Region, Volume
 
 slicer = pytest.importorskip("slicer")
-from AHNetSegmentLib.scene.rois import region_from_roi, roi_mask  # noqa: E402
-from AHNetSegmentLib.scene.volumes import volume_from_node  # noqa: E402
-from scene_helpers import (  # noqa: E402
+from AHNetSegmentLib.scene.rois import region_from_roi, roi_mask
+from AHNetSegmentLib.scene.volumes import volume_from_node
+from scene_helpers import (
     OBLIQUE,
     axis_orders,
     ijk_to_ras,

@@ -13,21 +13,22 @@ from AHNetSegmentLib.engine.errors import VolumeError
 
 slicer = pytest.importorskip("slicer")
 vtk = pytest.importorskip("vtk")
-from vtk.util.numpy_support import vtk_to_numpy  # noqa: E402
+from vtk.util.numpy_support import vtk_to_numpy
 
-from AHNetSegmentLib.scene.labels import labels_from_segments  # noqa: E402
-from AHNetSegmentLib.scene.segments import LABELMAP, SURFACE, add_segments, new_segmentation_node  # noqa: E402
-from AHNetSegmentLib.scene.volumes import volume_from_node  # noqa: E402
-from scene_helpers import (  # noqa: E402
+from AHNetSegmentLib.scene.labels import labels_from_segments
+from AHNetSegmentLib.scene.segments import LABELMAP, SURFACE, add_segments, new_segmentation_node
+from scene_helpers import (
     OBLIQUE,
     SHAPE,
     axis_orders,
     ijk_to_ras,
     linear_transform,
     rotation_and_shift,
+    surface_bounds,
     two_classes,
     two_labels,
     volume_node,
+    voxel_bounds,
     warp,
 )
 
@@ -59,22 +60,6 @@ def exported(segmentation_node: Any, volume: Any) -> np.ndarray:
     assert slicer.util.arrayFromVTKMatrix(theirs) == pytest.approx(slicer.util.arrayFromVTKMatrix(ours))
     slicer.mrmlScene.RemoveNode(label_node)
     return found
-
-
-def voxel_bounds(volume: Any, labels: np.ndarray) -> np.ndarray:
-    """World bounds of the voxels' centres of a mask: rows x, y, z in RAS, columns least and greatest."""
-    ijk = np.argwhere(labels)[:, ::-1]
-    to_lps = volume_from_node(volume).geometry.ijk_to_lps()
-    ras = (ijk @ to_lps[:3, :3].T + to_lps[:3, 3]) * [-1, -1, 1]
-    return np.column_stack([ras.min(axis=0), ras.max(axis=0)])
-
-
-def surface_bounds(node: Any, segment_id: str) -> np.ndarray:
-    """World bounds of a segment's surface, as :func:`voxel_bounds`."""
-    surface = vtk.vtkPolyData()
-    logic = slicer.vtkSlicerSegmentationsModuleLogic
-    assert logic.GetSegmentClosedSurfaceRepresentation(node, segment_id, surface, True)
-    return np.array(surface.GetBounds()).reshape(3, 2)
 
 
 def test_segments_have_name_colour_terminology_and_every_voxel(scene: Any) -> None:

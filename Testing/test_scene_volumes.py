@@ -14,8 +14,8 @@ from AHNetSegmentLib.engine.volume import Volume, network_orientation
 
 slicer = pytest.importorskip("slicer")
 vtk = pytest.importorskip("vtk")
-from AHNetSegmentLib.scene.volumes import volume_from_node  # noqa: E402
-from scene_helpers import (  # noqa: E402
+from AHNetSegmentLib.scene.volumes import volume_from_node
+from scene_helpers import (
     OBLIQUE,
     SHAPE,
     axis_orders,

@@ -35,8 +35,8 @@ class IntensityMap:
     scale: float
 
     def apply(self, values: Tensor) -> Tensor:
-        """The network input of float32 values, in memory of its own: the values may be the scene's."""
-        return values.clamp(self.lower, self.upper).sub_(self.shift).mul_(self.scale)
+        """Maps a float32 tensor in place."""
+        return values.clamp_(self.lower, self.upper).sub_(self.shift).mul_(self.scale)
 
 
 def intensity_map(rule: Intensity, array: Array) -> IntensityMap:
@@ -93,12 +93,11 @@ class ModelGrid:
     def to_model(self, scan: Array, start: int, stop: int) -> Tensor:
         """Slices ``start`` to ``stop`` of the model's grid as float32 (stop - start, h, w), from the scan (D, H, W).
 
-        Linear along the slices; in plane linear with a low-pass filter where the model's pixels are larger. The
-        result may share the scan's memory.
+        Linear along the slices; in plane linear with a low-pass filter where the model's pixels are larger.
         """
         below, above, weight = _neighbours(start, stop, self.model[0], self.scan[0])
         first = int(below[0])
-        slab = torch.from_numpy(np.ascontiguousarray(scan[first : int(above[-1]) + 1], dtype=np.float32))
+        slab = torch.from_numpy(np.array(scan[first : int(above[-1]) + 1], dtype=np.float32, order="C"))
         slab = resize_plane(slab, self.model[1:])
         if self.scan[0] == self.model[0]:
             return slab
@@ -150,7 +149,7 @@ def resize_plane(images: Tensor, size: Sequence[int]) -> Tensor:
 def labels_to_model(labels: Array, grid: ModelGrid) -> Tensor:
     """A label map (D, H, W) on the model's grid, uint8: in each voxel the label with the largest share."""
     if not grid.resampled:
-        return torch.from_numpy(np.ascontiguousarray(labels, dtype=np.uint8))
+        return torch.from_numpy(np.array(labels, dtype=np.uint8, order="C"))
     best = torch.full(grid.model, -1.0)
     result = torch.zeros(grid.model, dtype=torch.uint8)
     for label in np.unique(labels):
