@@ -26,7 +26,7 @@ from AHNetSegmentLib.engine.errors import AHNetSegmentError, OutputError, Volume
 
 TEMPLATE = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 TEMPLATE_NAME = "MNI152 2009a T1 template"
-BOX_MM = (35.0, 51.0, 39.0)
+BOX_MM = (35.0, 51.0, 41.0)
 """R-L, A-P, S-I: as the crops that the model was trained on, but higher, since the template's brain is large."""
 
 
@@ -48,8 +48,8 @@ class Side:
 
 
 SIDES = (
-    Side("Left", (-27.0, -22.0, -11.5), Code("SCT", "7771000", "Left"), 0.0),
-    Side("Right", (27.0, -22.0, -11.5), Code("SCT", "24028007", "Right"), 0.4),
+    Side("Left", (-27.0, -22.0, -12.5), Code("SCT", "7771000", "Left"), 0.0),
+    Side("Right", (27.0, -22.0, -12.5), Code("SCT", "24028007", "Right"), 0.4),
 )
 
 

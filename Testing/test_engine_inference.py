@@ -110,7 +110,7 @@ def test_resampling_to_the_model_and_back_does_not_shift(
     wanted = volume.array > 50
     assert 2 * (found & wanted).sum() / (found.sum() + wanted.sum()) > dice
     offset = np.argwhere(found).mean(axis=0) - np.argwhere(wanted).mean(axis=0)
-    assert np.abs(offset).max() < 0.08
+    assert np.abs(offset).max() < 0.1  # half a voxel of the coarser grid would be 0.2 or more
 
 
 def test_windows_cover_every_slice_once_and_start_on_the_stride() -> None:

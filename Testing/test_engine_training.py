@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from AHNetSegmentLib.engine.augmentation import IGNORE_LABEL, Augmentation, cut_
 from AHNetSegmentLib.engine.build import evaluate_model, train_model
 from AHNetSegmentLib.engine.card import classes_from_dicts
 from AHNetSegmentLib.engine.dataset import BatchStream, PreparedCase, find_cases, prepare_cases, split_cases
-from AHNetSegmentLib.engine.errors import Cancelled, RecipeError, VolumeError
+from AHNetSegmentLib.engine.errors import Cancelled, RecipeError, ResourceError, VolumeError
 from AHNetSegmentLib.engine.image_io import write_volume
 from AHNetSegmentLib.engine.package import load_model
 from AHNetSegmentLib.engine.recipe import Recipe, Stage, read_recipe
@@ -181,6 +182,23 @@ def test_worker_processes_change_nothing(recipe_path: Path, data: Path, tmp_path
     alone = Trainer(recipe, cases, tmp_path / "a", OPTIONS).run()
     helped = Trainer(recipe, cases, tmp_path / "b", replace(OPTIONS, workers=2)).run()
     assert_equal_weights(helped, alone)
+
+
+def test_a_worker_that_is_killed_is_named_and_the_run_goes_on_afterwards(
+    recipe_path: Path, data: Path, tmp_path: Path
+) -> None:
+    recipe = replace(read_recipe(recipe_path), stages=(Stage("all", 30, 1e-3, 2, (8, 32, 32)),))
+    cases = prepared(recipe, data, tmp_path / "cache")
+
+    def kill_the_worker(place: TrainingProgress) -> bool:
+        for child in multiprocessing.active_children():
+            child.kill()
+        return True
+
+    with pytest.raises(ResourceError, match="ended from outside"):
+        Trainer(recipe, cases, tmp_path / "work", replace(OPTIONS, workers=1)).run(kill_the_worker)
+    killed = Trainer(recipe, cases, tmp_path / "work", OPTIONS).run()
+    assert_equal_weights(killed, Trainer(recipe, cases, tmp_path / "whole", OPTIONS).run())
 
 
 def test_the_decoder_stage_keeps_the_encoder_that_the_slices_have_taught(

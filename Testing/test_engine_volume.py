@@ -135,10 +135,11 @@ class TestGeometry:
         [
             pytest.param(AXIAL, True, id="itself"),
             pytest.param(replace(AXIAL, origin=(10.0005, -20.0, 30.0)), True, id="rounding of a header"),
-            pytest.param(replace(AXIAL, origin=(10.1, -20.0, 30.0)), False, id="a tenth of a voxel"),
+            pytest.param(replace(AXIAL, origin=(10.08, -20.0, 30.0)), True, id="a float32 orientation"),
+            pytest.param(replace(AXIAL, origin=(10.2, -20.0, 30.0)), False, id="a fifth of a voxel"),
             pytest.param(replace(AXIAL, spacing=(1.0, 1.2, 3.1)), False, id="spacing"),
             pytest.param(replace(AXIAL, size=(5, 4, 4)), False, id="size"),
-            pytest.param(rotated(AXIAL, (0.0, 0.0, 1.0)), False, id="direction"),
+            pytest.param(rotated(AXIAL, (0.0, 0.0, 5.0)), False, id="direction"),
         ],
     )
     def test_grids_are_the_same_when_their_voxels_lie_at_the_same_places(self, other: Geometry, same: bool) -> None:

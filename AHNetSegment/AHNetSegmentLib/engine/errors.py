@@ -27,5 +27,9 @@ class DeviceError(AHNetSegmentError):
     """A device or precision that this machine does not offer."""
 
 
+class ResourceError(AHNetSegmentError):
+    """Memory that ran out, or a helper process that was ended from outside."""
+
+
 class Cancelled(AHNetSegmentError):
     """The user stopped the run; nothing was changed."""

@@ -24,7 +24,7 @@ from ..network.mcgcn import MCGCN, slice_triplets
 from ..network.transfer import transfer_encoder
 from .dataset import BatchStream, PreparedCase
 from .device import choose_device, choose_precision
-from .errors import Cancelled, RecipeError
+from .errors import Cancelled, OutputError, RecipeError, ResourceError
 from .files import write_file, write_text
 from .recipe import Recipe, Stage
 
@@ -145,9 +145,19 @@ class Trainer:
         Raises:
             Cancelled: ``report`` asked to stop; a checkpoint was written.
             OutputError: a checkpoint cannot be written.
+            ResourceError: a worker process was ended from outside.
         """
         while self._state.stage < len(self.recipe.stages):
-            self._run_stage(report or _always)
+            try:
+                self._run_stage(report or _always)
+            except (RuntimeError, OutputError) as error:
+                # A signal handler of the DataLoader raises it wherever the run is then, in a checkpoint's writing too.
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise ResourceError(
+                    "A process that prepares batches was ended from outside, most often for lack of memory; start the "
+                    "training again, with fewer workers: it goes on from its last checkpoint."
+                ) from error
             network = self._averaged_network()
             if validate is not None and isinstance(network, AHNet):
                 self._log_entry(validation=validate(network))
