@@ -192,7 +192,7 @@ def print_volumes(report: dict[str, Any]) -> None:
     for part in report["runs"]:
         for found in part["segments"]:
             print(f"{found['segment']:36}{found['ml']:7.2f} mL")
-        print(f"{part['title']:36}{sum(found['ml'] for found in part['segments']):7.2f} mL")
+        print(f"{part['title']:36}{part['total_ml']:7.2f} mL")
         for remark in (*part["checks"], *part["warnings"]):
             print(f"  {remark}")
 

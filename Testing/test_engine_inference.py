@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from AHNetSegmentLib.engine import inference
-from AHNetSegmentLib.engine.errors import Cancelled, DeviceError, VolumeError
+from AHNetSegmentLib.engine.errors import Cancelled, DeviceError, ModelError, VolumeError
 from AHNetSegmentLib.engine.image_io import read_volume
 from AHNetSegmentLib.engine.inference import InferenceSettings, plan_windows, segment
 from AHNetSegmentLib.engine.volume import Geometry, Region, Volume
@@ -256,6 +256,12 @@ def test_a_spacing_far_from_the_models_is_told() -> None:
     result = segment(volume, brightness_model(spacing=(3.0, 1.0, 1.0)), EXACT)
     assert len(result.warnings) == 1
     assert "8 mm instead of 3 mm" in result.warnings[0]
+
+
+def test_a_model_for_several_volumes_at_once_is_refused() -> None:
+    model = random_model(network=AHNetSettings(in_channels=2, classes=3, width=0.125))
+    with pytest.raises(ModelError, match="tiny needs 2 registered volumes"):
+        segment(object_volume(), model, EXACT)
 
 
 def test_wrong_wishes_for_device_and_precision_are_refused() -> None:

@@ -257,6 +257,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(recipe_path: Path, data: Path
         ("width = 0.125", "widht = 0.125", "widht"),
         ("label = 1", "label = 2", "count from 1"),
         ("steps = 6", "steps = 0", "at least one step"),
+        ("width = 0.125", "width = 0.125\nin_channels = 2", "in_channels must be 1"),
         ('title = "Blob"', "", "title"),
         ("[[classes]]", "[[clases]]", "classes"),
         ("name = ", "name == ", "recipe.toml"),

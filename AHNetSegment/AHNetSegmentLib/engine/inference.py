@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..network.settings import AHNetSettings
 from .card import ClassCard, ModelCard
 from .device import choose_device, choose_precision, precision_name, window_memory_mb
-from .errors import Cancelled, VolumeError
+from .errors import Cancelled, ModelError, VolumeError
 from .package import Model
 from .preprocess import IntensityMap, ModelGrid, intensity_map
 from .volume import Array, Geometry, Region, Volume, check_volume, crop, network_orientation
@@ -97,6 +97,7 @@ def segment(
     Raises:
         VolumeError: the volume or region cannot be segmented.
         DeviceError: the device or precision that was asked for does not exist here.
+        ModelError: the model takes several volumes at once.
         Cancelled: ``progress`` returned False.
     """
     settings = settings or InferenceSettings()
@@ -104,6 +105,11 @@ def segment(
     whole = Region((0, 0, 0), volume.geometry.size)
     region = settings.region or whole
     _check_region(region, volume)
+    if model.card.network.in_channels != 1:
+        raise ModelError(
+            f"The model {model.card.name} needs {model.card.network.in_channels} registered volumes at once, which is "
+            "not offered yet; choose a model that takes one volume."
+        )
     part = crop(volume, region)
     check_volume(part)
     result = Segmentation(

@@ -94,6 +94,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_classes(self.classes, self.network)
+        if self.network.in_channels != 1:
+            raise ValueError("the network's in_channels must be 1: a case has one image")
 
     @property
     def plane_network(self) -> MCGCNSettings:

@@ -96,6 +96,7 @@ def segmentation_report(result: SegmentationResult, card: ModelCard, volume_name
         "device": result.device,
         "precision": result.precision,
         "seconds": {step: round(float(seconds), 3) for step, seconds in result.seconds.items()},
+        "total_ml": _rounded(sum(segment.ml for segment in segments)),
         "segments": [_segment(segment) for segment in segments],
         "checks": _checks(segments, "volume" if whole else "region of interest"),
         "warnings": [str(warning) for warning in result.warnings],

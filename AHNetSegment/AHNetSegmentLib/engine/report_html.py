@@ -77,7 +77,7 @@ def _segmentation(report: Mapping[str, Any]) -> list[str]:
         line
         for run in runs
         for line in _section(
-            run["title"] or "Segments", [*_segments(run["segments"]), *_checks([*run["checks"], *run["warnings"]])]
+            run["title"] or "Segments", [*_segments(run), *_checks([*run["checks"], *run["warnings"]])]
         )
     ]
     return [
@@ -104,9 +104,12 @@ def _execution(run: Mapping[str, Any]) -> list[str]:
     return _pairs([("Device", run["device"]), ("Precision", run["precision"]), *times])
 
 
-def _segments(segments: Sequence[Mapping[str, Any]]) -> list[str]:
+def _segments(run: Mapping[str, Any]) -> list[str]:
     header = ("Segment", "Volume", "Voxels", "Pieces", "Touches edge", "Centre (R, A, S)")
-    return _table(header, [_segment(segment) for segment in segments], numbers=(1, 2, 3))
+    rows = [_segment(segment) for segment in run["segments"]]
+    if len(rows) > 1:
+        rows.append(["Together", _volume_cell(run["total_ml"]), "", "", "", ""])
+    return _table(header, rows, numbers=(1, 2, 3))
 
 
 def _segment(segment: Mapping[str, Any]) -> list[str]:
@@ -122,12 +125,16 @@ def _segment(segment: Mapping[str, Any]) -> list[str]:
     centre = ", ".join(_number(value, 1) for value in segment["centroid_ras_mm"])
     return [
         name,
-        f'<b>{_millilitres(segment["ml"])}</b> <span class="unit">mL</span>',
+        _volume_cell(segment["ml"]),
         _grouped(segment["voxels"]),
         pieces,
         _text(", ".join(segment["touches_edge"]) or "no"),
         f'{centre} <span class="unit">mm</span>',
     ]
+
+
+def _volume_cell(millilitres: float) -> str:
+    return f'<b>{_millilitres(millilitres)}</b> <span class="unit">mL</span>'
 
 
 def _checks(sentences: Sequence[str]) -> list[str]:
