@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORE_LABEL = 255
+from ..network.settings import IGNORE_LABEL
 
 
 @dataclass(frozen=True)

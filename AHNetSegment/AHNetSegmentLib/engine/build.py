@@ -14,7 +14,7 @@ import torch
 
 from .. import __version__
 from ..network.ahnet import AHNet
-from .card import ModelCard, write_card
+from .card import ModelCard, label_values, write_card
 from .dataset import Case, find_cases, prepare_cases, split_cases
 from .device import precision_name
 from .errors import Cancelled
@@ -123,7 +123,7 @@ def evaluate_model(
         VolumeError: an image or label file cannot be used.
         Cancelled: ``progress`` returned False.
     """
-    expected = (0, *(item.label for item in model.card.classes), 255)
+    expected = label_values(model.card.classes)
 
     def pairs() -> Iterator[LabelPair]:
         for number, case in enumerate(cases, start=1):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from ..network.settings import AHNetSettings
+from ..network.settings import IGNORE_LABEL, AHNetSettings
 from .errors import ModelError
 from .files import write_text
 
@@ -195,6 +195,11 @@ def check_classes(classes: Sequence[ClassCard], network: AHNetSettings) -> None:
         raise ValueError(
             f"the network has {network.classes} outputs, but there are {len(labels)} classes and background"
         )
+
+
+def label_values(classes: Sequence[ClassCard]) -> tuple[int, ...]:
+    """All values that a label file may hold: background, the classes, and the ignore label."""
+    return (0, *(item.label for item in classes), IGNORE_LABEL)
 
 
 def classes_from_dicts(items: Sequence[Mapping[str, Any]]) -> tuple[ClassCard, ...]:

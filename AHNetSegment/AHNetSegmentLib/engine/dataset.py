@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .augmentation import IGNORE_LABEL, cut_patch, draw_placement, vary_intensity
+from ..network.settings import IGNORE_LABEL
+from .augmentation import cut_patch, draw_placement, vary_intensity
 from .errors import RecipeError
 from .files import new_folder
 from .image_io import IMAGE_SUFFIXES, image_name, read_labels, read_volume

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..network.settings import IGNORE_LABEL
 from .card import ClassCard
 from .files import write_text
 from .measures import (
-    IGNORE_LABEL,
     MEASURES,
     CaseMeasures,
     ClassMeasures,
@@ -26,7 +26,6 @@ from .text_table import text_table
 from .volume import Array, Geometry
 
 __all__ = [
-    "IGNORE_LABEL",
     "CaseMeasures",
     "ClassMeasures",
     "ClassSummary",

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from .device import choose_device, choose_precision, precision_name, window_memo
 from .errors import Cancelled, ModelError, VolumeError
 from .package import Model
 from .preprocess import IntensityMap, ModelGrid, intensity_map
+from .segments import connected_pieces, piece_sizes
 from .volume import Array, Geometry, Region, Volume, check_volume, crop, network_orientation
 
 Progress = Callable[[int, int], bool]
@@ -158,9 +158,9 @@ def keep_largest_pieces(labels: Array, classes: Sequence[ClassCard]) -> None:
         mask = labels == item.label
         if not mask.any():
             continue
-        pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), True)
-        largest = sitk.GetArrayFromImage(sitk.RelabelComponent(pieces)) == 1
-        labels[mask & ~largest] = 0
+        pieces = connected_pieces(mask)
+        largest = 1 + int(piece_sizes(pieces).argmax())
+        labels[mask & (pieces != largest)] = 0
 
 
 @dataclass(frozen=True)
@@ -264,8 +264,9 @@ class _Run:
         waiting: Tensor | None = None
         for tiles in self.chunks:
             blend = _Blend(self.grid.model, tiles)
+            slab = self.intensities.apply(self.grid.to_model(self.scan, *tiles[0].slices))
             for window in tiles:
-                blend.add(window, self._probabilities(window))
+                blend.add(window, self._probabilities(slab, window))
                 done += 1
                 if not progress(done, total):
                     raise Cancelled("Segmentation was cancelled; nothing was changed.")
@@ -287,10 +288,9 @@ class _Run:
             yield first, min(first + slices, stop)
 
     @torch.inference_mode()
-    def _probabilities(self, window: Window) -> Tensor:
-        """(classes, n, h, w) float32 of the used slices of a window."""
-        slab = self.grid.to_model(self.scan, *window.slices)
-        tile = self.intensities.apply(slab[:, slice(*window.rows), slice(*window.columns)].contiguous())
+    def _probabilities(self, slab: Tensor, window: Window) -> Tensor:
+        """(classes, n, h, w) float32 of the used slices of a window, a part of the chunk's normalised slices."""
+        tile = slab[:, slice(*window.rows), slice(*window.columns)]
         began = time.perf_counter()
         with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32):
             logits = self.network(tile[None, None].to(self.device))[0]

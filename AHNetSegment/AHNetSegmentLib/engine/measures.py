@@ -25,13 +25,11 @@ from typing import Any
 
 import numpy as np
 
+from ..network.settings import IGNORE_LABEL
 from .card import ClassCard
 from .errors import VolumeError
 from .surface import surface_distances
 from .volume import Array, Geometry
-
-IGNORE_LABEL = 255
-"""Voxels that have this label in the reference belong to nothing: neither to a class nor to background."""
 
 MEASURES = (
     "dice",

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ..network.settings import AHNetSettings, MCGCNSettings
 from .augmentation import Augmentation
-from .card import ClassCard, Intensity, check_classes, classes_from_dicts
+from .card import ClassCard, Intensity, check_classes, classes_from_dicts, label_values
 from .errors import RecipeError
 
 if sys.version_info >= (3, 11):
@@ -58,7 +58,6 @@ class Recipe:
     Attributes:
         validation: names of the cases that training never sees.
         foreground: share of the patches that are centred on a labelled voxel, of a class drawn at random.
-        unlabelled_is_ignored: voxels with the label 255 count for nothing.
         focal_weight: weight of the focal loss.
         focal_gamma: its exponent.
         dice_weight: weight of the soft Dice loss.
@@ -111,8 +110,8 @@ class Recipe:
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """All values that a label file may hold: background, the classes, and 255 for 'unknown'."""
-        return (0, *(item.label for item in self.classes), 255)
+        """All values that a label file may hold."""
+        return label_values(self.classes)
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -54,7 +54,7 @@ def describe_segment(labels: Array, geometry: Geometry, item: ClassCard, searche
     if voxels == 0:
         return Segment(item, 0, 0.0)
     extent = _extent(counts)
-    sizes = _piece_sizes(mask[extent.slices])
+    sizes = [int(size) for size in piece_sizes(connected_pieces(mask[extent.slices]))]
     return Segment(
         item,
         voxels,
@@ -92,6 +92,12 @@ def _edges(extent: Region, searched: Region, geometry: Geometry) -> tuple[str, .
     return tuple(dict.fromkeys(touched))
 
 
-def _piece_sizes(mask: Array) -> list[int]:
+def connected_pieces(mask: Array) -> Array:
+    """The mask (k, j, i) with its connected pieces (26 neighbours) numbered from 1, 0 outside."""
     pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), True)
-    return [int(size) for size in np.bincount(sitk.GetArrayViewFromImage(pieces).ravel())[1:]]
+    return sitk.GetArrayFromImage(pieces)
+
+
+def piece_sizes(pieces: Array) -> Array:
+    """Voxels of each piece that :func:`connected_pieces` has numbered."""
+    return np.bincount(pieces.ravel())[1:]

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-IGNORE_LABEL = 255
+from .settings import IGNORE_LABEL
+
 _TINY = 1e-12
 
 

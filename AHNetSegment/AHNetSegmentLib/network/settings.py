@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
+IGNORE_LABEL = 255
+"""The label of voxels that count for nothing, in losses and measures."""
+
 _Settings = TypeVar("_Settings", bound="_JsonSettings")
 
 
