@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,25 @@ class BrightnessNetwork(nn.Module):
         one, two = x - self.first, 2 * x - self.first - self.second
         return 50 * torch.cat([torch.zeros_like(x), one, two], dim=1)
 
+    def run(
+        self, batches: Iterator[Tensor], size: Sequence[int], batch_bytes: int, *, enlarged: bool
+    ) -> Iterator[Tensor]:
+        for batch in batches:
+            yield self(batch)
+
+    def last_enlargement(self, size: Sequence[int]) -> None:
+        return None
+
+    def memory_bytes(self, size: Sequence[int], batch_bytes: int) -> int:
+        return 16 * math.prod(size)
+
+
+class BrightnessModel(Model):
+    """A model with a :class:`BrightnessNetwork`."""
+
+    def for_inference(self, device: torch.device, precision: torch.dtype) -> BrightnessNetwork:  # type: ignore[override]
+        return self.network  # type: ignore[return-value]
+
 
 def classes(count: int = 2) -> tuple[ClassCard, ...]:
     names = ("Anterior", "Posterior", "Third", "Fourth")
@@ -56,7 +77,7 @@ def card(**changes: Any) -> ModelCard:
 
 def brightness_model(**changes: Any) -> Model:
     """A model whose result can be said in advance: above 50 is class 1, above 80 class 2."""
-    return Model(card(**changes), BrightnessNetwork(), Path("brightness"))  # type: ignore[arg-type]
+    return BrightnessModel(card(**changes), BrightnessNetwork(), Path("brightness"))  # type: ignore[arg-type]
 
 
 def random_model(seed: int = 0, **changes: Any) -> Model:

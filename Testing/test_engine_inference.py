@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +9,19 @@ import pytest
 import torch
 
 from AHNetSegmentLib.engine import inference
-from AHNetSegmentLib.engine.errors import Cancelled, DeviceError, ModelError, VolumeError
+from AHNetSegmentLib.engine.card import Intensity
+from AHNetSegmentLib.engine.errors import Cancelled, DeviceError, ModelError, ResourceError, VolumeError
 from AHNetSegmentLib.engine.image_io import read_volume
-from AHNetSegmentLib.engine.inference import InferenceSettings, plan_windows, segment
-from AHNetSegmentLib.engine.volume import Geometry, Region, Volume
+from AHNetSegmentLib.engine.inference import InferenceSettings, segment
+from AHNetSegmentLib.engine.volume import Geometry, Region, Volume, crop
 from AHNetSegmentLib.network.settings import AHNetSettings
 from engine_helpers import (
     OBLIQUE,
+    BrightnessModel,
+    BrightnessNetwork,
     all_48,
     brightness_model,
+    card,
     expected_labels,
     lps_points,
     noise_volume,
@@ -113,55 +116,22 @@ def test_resampling_to_the_model_and_back_does_not_shift(
     assert np.abs(offset).max() < 0.1  # half a voxel of the coarser grid would be 0.2 or more
 
 
-def test_windows_cover_every_slice_once_and_start_on_the_stride() -> None:
-    network = AHNetSettings(classes=3, slice_strides=(1, 1, 2, 2, 2))
-    for depth in (1, 5, 40, 113, 400):
-        chunks = plan_windows((depth, 300, 200), network, 400, 4)
-        used = [tiles[0].used for tiles in chunks]
-        assert used[0][0] == 0
-        assert used[-1][1] == depth
-        assert all(a[1] == b[0] for a, b in itertools.pairwise(used))
-        for tiles in chunks:
-            covered = np.zeros((300, 200), bool)
-            for tile in tiles:
-                assert tile.slices[0] % network.slice_stride == 0
-                assert tile.rows[0] % 32 == 0
-                assert tile.columns[0] % 32 == 0
-                covered[slice(*tile.rows), slice(*tile.columns)] = True
-            assert covered.all()
-
-
-def test_a_window_never_exceeds_its_memory_while_it_can_be_cut() -> None:
-    network = AHNetSettings(classes=3, width=0.5, slice_strides=(1, 1, 2, 2, 2))
-    for memory in (100, 300, 2000):
-        for tiles in plan_windows((300, 512, 512), network, memory, 2):
-            window = tiles[0]
-            voxels = np.prod([stop - start for start, stop in (window.slices, window.rows, window.columns)])
-            assert voxels * network.map_values_per_voxel * 2 <= memory * 2**20
-
-
-def test_chunks_along_the_slices_give_what_one_piece_gives() -> None:
-    settings = AHNetSettings(classes=3, width=0.125, slice_strides=(1, 1, 1, 2, 1), pyramid_levels=2)
-    model = random_model(network=settings)
-    volume = noise_volume((90, 40, 33))
-    whole = segment(volume, model, InferenceSettings(device="cpu", precision="float32", probabilities=True))
-    bytes_of_all = volume.array.size * settings.map_values_per_voxel * 4
-    small = bytes_of_all / 2**20 * 0.75
-    assert len(plan_windows(volume.array.shape, settings, small, 4)) > 1
-    pieces = segment(volume, model, InferenceSettings(None, "cpu", "float32", small, probabilities=True))
-    assert whole.probabilities is not None
-    assert pieces.probabilities is not None
-    difference = np.abs(whole.probabilities.astype(int) - pieces.probabilities.astype(int))
-    assert difference.max() <= 3
-    assert (whole.labels == pieces.labels).mean() > 0.999
-
-
 def test_tiles_in_plane_are_blended_without_a_seam() -> None:
     volume = noise_volume((4, 300, 250))
     settings = InferenceSettings(device="cpu", precision="float32", window_memory=1.0)
-    model = brightness_model()
-    assert len(plan_windows(volume.array.shape, model.card.network, 1.0, 4)[0]) > 4
-    np.testing.assert_array_equal(segment(volume, model, settings).labels, expected_labels(volume))
+    np.testing.assert_array_equal(segment(volume, brightness_model(), settings).labels, expected_labels(volume))
+
+
+def test_tiles_of_a_real_network_give_nearly_what_whole_slices_give() -> None:
+    settings = AHNetSettings(classes=3, width=0.125, slice_strides=(1, 1, 1, 2, 1), pyramid_levels=0)
+    model = random_model(network=settings)
+    volume = noise_volume((90, 150, 130))
+    whole = segment(volume, model, EXACT)
+    network = model.for_inference(torch.device("cpu"), torch.float32)
+    needed = network.memory_bytes(volume.array.shape) / 2**20
+    tiles = segment(volume, model, InferenceSettings(None, "cpu", "float32", needed * 0.6))
+    assert len(np.unique(whole.labels)) == 3
+    assert (whole.labels == tiles.labels).mean() > 0.97
 
 
 def test_only_the_region_is_looked_at_and_all_else_stays_background() -> None:
@@ -177,9 +147,6 @@ def test_only_the_region_is_looked_at_and_all_else_stays_background() -> None:
 def test_intensities_are_normalised_within_the_region() -> None:
     volume = noise_volume((20, 30, 40))
     region = Region((6, 4, 3), (30, 25, 17))
-    from AHNetSegmentLib.engine.card import Intensity
-    from AHNetSegmentLib.engine.volume import crop
-
     model = brightness_model(intensity=Intensity("zscore", 0.5, 99.5))
     part = segment(crop(volume, region), model, EXACT)
     whole = segment(volume, model, InferenceSettings(region, "cpu", "float32"))
@@ -211,7 +178,7 @@ def test_only_the_largest_piece_is_kept_when_asked_for() -> None:
     assert (kept.labels == 2).sum() == (expected_labels(volume) == 2).sum()
 
 
-def test_a_run_can_be_cancelled_between_windows() -> None:
+def test_a_run_can_be_cancelled_before_its_end() -> None:
     calls: list[tuple[int, int]] = []
 
     def stop(done: int, total: int) -> bool:
@@ -219,27 +186,112 @@ def test_a_run_can_be_cancelled_between_windows() -> None:
         return False
 
     with pytest.raises(Cancelled):
-        segment(noise_volume((6, 20, 20)), brightness_model(), EXACT, stop)
-    assert calls == [(1, 1)]
+        segment(noise_volume((6, 20, 20)), random_model(), EXACT, stop)
+    assert len(calls) == 1
+    assert calls[0][0] < calls[0][1]
+
+
+def test_progress_rises_to_its_end() -> None:
+    calls: list[tuple[int, int]] = []
+
+    def go_on(done: int, total: int) -> bool:
+        calls.append((done, total))
+        return True
+
+    segment(noise_volume((6, 20, 20)), random_model(), EXACT, go_on)
+    assert {total for _, total in calls} == {12}
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert calls[-1][0] == 12
+
+
+def air_around(volume: Volume, value: float) -> Volume:
+    """The volume in the middle of a much larger one that is filled with one value."""
+    pads = ((40, 24), (70, 90), (130, 60))
+    array = np.pad(volume.array, pads, constant_values=value)
+    return Volume(array, Geometry(array.shape[::-1], volume.geometry.spacing), "in air")
+
+
+@pytest.mark.parametrize(
+    ("rule", "limit"), [(Intensity("window", 20.0, 100.0), -0.5), (Intensity("zscore", 0.5, 99.5), 0.0)], ids=str
+)
+def test_air_around_the_object_is_not_searched(rule: Intensity, limit: float) -> None:
+    seen: list[tuple[int, ...]] = []
+    block = np.full((20, 60, 70), 60, np.float32)
+    block[3:, 40:, 20:] = 0
+    volume = air_around(Volume(block, Geometry(block.shape[::-1]), "block"), 0.0)
+
+    class Watching(BrightnessNetwork):
+        def run(self, batches, size, batch_bytes, *, enlarged):  # type: ignore[no-untyped-def]
+            seen.append(tuple(size))
+            return super().run(batches, size, batch_bytes, enlarged=enlarged)
+
+    model = BrightnessModel(card(intensity=rule), Watching(limit, 100.0), Path("watching"))  # type: ignore[arg-type]
+    result = segment(volume, model, EXACT)
+    np.testing.assert_array_equal(result.labels > 0, volume.array > 0)
+    assert len(seen) == 1
+    assert np.prod(seen[0]) < volume.array.size / 8
+
+
+def test_a_volume_of_nothing_but_air_gives_nothing_and_says_so() -> None:
+    volume = noise_volume((6, 20, 20))
+    result = segment(volume, random_model(intensity=Intensity("window", 200.0, 300.0)), EXACT)
+    assert not result.labels.any()
+    assert result.warnings == [
+        "noise holds no value above 200, where the model tiny begins to see something: nothing was searched; check the "
+        "volume."
+    ]
+
+
+@pytest.mark.parametrize("spacing", [(None, None, None), (3.3, 1.7, 1.6), (2.0, 0.7, 0.9)], ids=str)
+def test_labels_are_those_of_the_largest_probability(spacing: tuple[float | None, float, float]) -> None:
+    volume = noise_volume((18, 44, 37), spacing=(1.2, 1.1, 2.6))
+    model = random_model(spacing=spacing)
+    plain = segment(volume, model, EXACT)
+    with_shares = segment(volume, model, InferenceSettings(None, "cpu", "float32", probabilities=True))
+    assert len(np.unique(plain.labels)) == 3
+    assert (plain.labels == with_shares.labels).mean() > 0.9999
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, kind: str, error: RuntimeError) -> list[tuple[str, float]]:
+    """A machine whose device of this kind raises the error in every run; returns what is tried, as it is tried."""
+    tried: list[tuple[str, float]] = []
+    real = inference.Pipeline
+
+    class ShortOfMemory(real):  # type: ignore[misc, valid-type]
+        def __init__(self, model, scan, spacing, intensities, device, precision, memory_mb) -> None:  # type: ignore[no-untyped-def]
+            tried.append((device.type, memory_mb))
+            self.fails = device.type == kind
+            cpu = torch.device("cpu")
+            super().__init__(model, scan, spacing, intensities, cpu, torch.float32, memory_mb)
+
+        def write(self, labels, shares, progress=None) -> None:  # type: ignore[no-untyped-def]
+            if self.fails:
+                raise error
+            super().write(labels, shares, progress)
+
+    monkeypatch.setattr(inference, "Pipeline", ShortOfMemory)
+    monkeypatch.setattr(inference, "choose_device", lambda wish: torch.device(kind))
+    return tried
+
+
+def test_a_machine_without_enough_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory")
+    tried = short_of_memory(monkeypatch, "cpu", error)
+    with pytest.raises(
+        ResourceError, match=r"The memory of this machine does not suffice for object; .* smaller region"
+    ):
+        segment(object_volume(), brightness_model(), InferenceSettings(window_memory=800))
+    assert tried == [("cpu", 800), ("cpu", 400), ("cpu", 200)]
+
+
+def test_other_errors_of_a_device_are_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    short_of_memory(monkeypatch, "cuda", RuntimeError("CUDA error: device-side assert triggered"))
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        segment(object_volume(), brightness_model(), InferenceSettings(window_memory=800))
 
 
 def test_out_of_memory_leads_to_smaller_windows_then_to_the_cpu_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[tuple[str, float]] = []
-    real = inference._Run
-
-    class ShortOfMemory(real):  # type: ignore[misc, valid-type]
-        def __init__(self, volume, model, device, precision, memory_mb) -> None:  # type: ignore[no-untyped-def]
-            tried.append((device.type, memory_mb))
-            self.fails = device.type != "cpu"
-            super().__init__(volume, model, torch.device("cpu"), torch.float32, memory_mb)
-
-        def write(self, result, progress) -> None:  # type: ignore[no-untyped-def]
-            if self.fails:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            super().write(result, progress)
-
-    monkeypatch.setattr(inference, "_Run", ShortOfMemory)
-    monkeypatch.setattr(inference, "choose_device", lambda wish: torch.device("cuda"))
+    tried = short_of_memory(monkeypatch, "cuda", torch.OutOfMemoryError("CUDA out of memory"))
     volume = object_volume()
     result = segment(volume, brightness_model(), InferenceSettings(window_memory=800, precision="float32"))
     assert tried == [("cuda", 800), ("cuda", 400), ("cuda", 200), ("cpu", 800)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..network.streaming import CPU_BATCH_BYTES
 from .errors import DeviceError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -104,6 +105,30 @@ def window_memory_mb(device: torch.device) -> float:
     """
     free = free_memory_mb(device)
     return max(64.0, free / 2 if device.type == "cuda" else min(free / 4, 2048.0))
+
+
+def batch_bytes(device: torch.device, memory_mb: float) -> int:
+    """About how large one map may be that the network works on at once.
+
+    A CPU wants maps that stay in its caches; a GPU wants many slices, as far as the window memory goes.
+    """
+    return CPU_BATCH_BYTES if device.type == "cpu" else max(CPU_BATCH_BYTES, int(memory_mb * 2**20 / 24))
+
+
+def interpolates_with_low_pass(device: torch.device) -> bool:
+    """Whether PyTorch has antialiased interpolation for a device; MPS lacks it, and the CPU does it there.
+
+    It is the only operator of inference that MPS lacks: the network runs on 2D operators there.
+    """
+    return device.type != "mps"
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of PyTorch says that a device's memory does not suffice; only CUDA has a class for it."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text
 
 
 def _free_host_memory() -> float:

@@ -7,7 +7,7 @@ after their SHA-256 was compared with the card's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,11 @@ from .files import new_folder, sha256
 from .resources import bundled_models_folder
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from ..network.ahnet import AHNet
+    from ..network.streaming import StreamedAHNet
 
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.pt"
@@ -33,6 +35,21 @@ class Model:
     card: ModelCard
     network: AHNet
     folder: Path
+    _folded: dict[tuple[str, str], StreamedAHNet] = field(default_factory=dict, repr=False, compare=False)
+
+    def for_inference(self, device: torch.device, precision: torch.dtype) -> StreamedAHNet:
+        """The network as inference runs it; kept for the next call with the same device and precision."""
+        from ..network.streaming import StreamedAHNet
+
+        key = (str(device), str(precision))
+        if key not in self._folded:
+            self.release()
+            self._folded[key] = StreamedAHNet(self.network, device, precision)
+        return self._folded[key]
+
+    def release(self) -> None:
+        """Gives back the memory that :meth:`for_inference` took."""
+        self._folded.clear()
 
 
 def load_model(folder: Path) -> Model:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..network.interpolation import LinearAxis
 from .card import Intensity
 from .volume import Array
 
@@ -95,55 +96,32 @@ class ModelGrid:
 
         Linear along the slices; in plane linear with a low-pass filter where the model's pixels are larger.
         """
-        below, above, weight = _neighbours(start, stop, self.model[0], self.scan[0])
-        first = int(below[0])
-        slab = torch.from_numpy(np.array(scan[first : int(above[-1]) + 1], dtype=np.float32, order="C"))
-        slab = resize_plane(slab, self.model[1:])
-        if self.scan[0] == self.model[0]:
-            return slab
-        return torch.lerp(slab[below - first], slab[above - first], weight[:, None, None])
-
-    def needed_for_scan(self, start: int, stop: int) -> tuple[int, int]:
-        """The model slices [first, last) that the scan's slices ``start`` to ``stop`` are interpolated from."""
-        below, above, _ = _neighbours(start, stop, self.scan[0], self.model[0])
-        return int(below[0]), int(above[-1]) + 1
-
-    def complete_scan_slices(self, model_stop: int) -> int:
-        """How many of the scan's slices can be interpolated when the model's slices up to ``model_stop`` are known."""
-        if model_stop >= self.model[0]:
-            return self.scan[0]
-        _, above, _ = _neighbours(0, self.scan[0], self.scan[0], self.model[0])
-        return int((above < model_stop).sum())
-
-    def to_scan(self, values: Tensor, first: int, start: int, stop: int) -> Tensor:
-        """Values on the model's grid, interpolated linearly to slices ``start`` to ``stop`` of the scan's grid.
-
-        Args:
-            values: (C, n, h, w): the model's slices from ``first`` on, all that are needed.
-            first: the model slice that ``values[:, 0]`` is.
-            start: first slice of the scan.
-            stop: one past the last slice of the scan.
-
-        Returns:
-            (C, stop - start, H, W).
-        """
-        below, above, weight = _neighbours(start, stop, self.scan[0], self.model[0])
-        if self.scan[0] != self.model[0]:
-            weight = weight.to(values)[None, :, None, None]
-            values = torch.lerp(values[:, below - first], values[:, above - first], weight)
-        else:
-            values = values[:, int(below[0]) - first : int(above[-1]) - first + 1]
-        return resize_plane(values, self.scan[1:])
+        slices = LinearAxis.same_field(self.scan[0], self.model[0])
+        first, last = slices.needs(start, stop)
+        slab = torch.from_numpy(np.array(scan[first:last], dtype=np.float32, order="C"))
+        slab = resize_plane(slab[None], self.model[1:])[0]
+        return slab if self.scan[0] == self.model[0] else slices.of_batch(slab, first, start, stop)
 
 
 def resize_plane(images: Tensor, size: Sequence[int]) -> Tensor:
-    """Resizes the last two axes of (..., H, W) linearly, low-pass filtered where pixels become larger."""
-    if tuple(images.shape[-2:]) == tuple(size):
+    """Resizes images (n, C, H, W) linearly in plane, low-pass filtered where pixels become larger."""
+    if tuple(images.shape[2:]) == tuple(size):
         return images
-    lead = images.shape[:-2]
-    flat = images.reshape(1, -1, *images.shape[-2:])
-    flat = F.interpolate(flat, tuple(size), mode="bilinear", align_corners=False, antialias=True)
-    return flat.reshape(*lead, *size)
+    shrinks = images.shape[2] > size[0] or images.shape[3] > size[1]
+    return F.interpolate(images, tuple(size), mode="bilinear", align_corners=False, antialias=shrinks)
+
+
+def occupied(scan: Array, lower: float) -> list[tuple[int, int]] | None:
+    """The smallest box that holds every value above ``lower``: start and stop along each axis; None without any."""
+    in_slices = np.array([image.max() > lower for image in scan])
+    if not in_slices.any():
+        return None
+    in_plane = scan.max(axis=0) > lower
+    spans = []
+    for found in (in_slices, in_plane.any(axis=1), in_plane.any(axis=0)):
+        places = np.flatnonzero(found)
+        spans.append((int(places[0]), int(places[-1]) + 1))
+    return spans
 
 
 def labels_to_model(labels: Array, grid: ModelGrid) -> Tensor:
@@ -158,17 +136,3 @@ def labels_to_model(labels: Array, grid: ModelGrid) -> Tensor:
         best = torch.where(larger, share, best)
         result[larger] = int(label)
     return result
-
-
-def _neighbours(start: int, stop: int, length: int, source: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The two source slices around each slice of [start, stop), and the weight of the second one.
-
-    Both grids cover the same field of view: slice n of ``length`` has its centre at (n + 0.5) / length of it.
-    """
-    centres = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * (source / length) - 0.5
-    centres = centres.clamp(0, source - 1)
-    below = centres.floor().long()
-    above = (below + 1).clamp(max=source - 1)
-    if length == source:
-        above = below
-    return below, above, (centres - below).float()

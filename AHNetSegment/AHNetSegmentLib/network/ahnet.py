@@ -7,6 +7,7 @@ in-plane features. All maps are (N, C, D, H, W), D the slice axis, in `channels_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -137,39 +138,50 @@ class Pyramid(nn.Module):
         transpose = settings.upsampling == "transpose"
         # A transposed convolution as MONAI crops it never shows the projection's margin.
         self.padded = settings.padded_pyramid and not transpose
-        padding = (0, 1, 1) if self.padded else 0
-        self.project = nn.ModuleList(Conv3d(channels, 1, 1, padding=padding) for _ in self.windows)
-        self.up = nn.ModuleList(self._resize(window, transpose) for window in self.windows)
-
-    @staticmethod
-    def _resize(window: int, transpose: bool) -> nn.Module:
-        factors = (1, window, window)
-        return LearnedResize(1, factors, bias=True) if transpose else Resize(factors)
+        self.project = nn.ModuleList(Conv3d(channels, 1, 1) for _ in self.windows)
+        learned = self.windows if transpose else ()
+        self.up = nn.ModuleList(LearnedResize(1, (1, window, window), bias=True) for window in learned)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.windows:
             return x
-        levels = self._padded_levels(x) if self.padded else self._levels(x)
+        # All of it is in plane: slices are a batch of images, in `channels_last` where the volume is.
+        levels = self.levels(x.transpose(1, 2).flatten(0, 1))
         # One-channel maps have no layout of their own: joined first, they cannot spoil the layout of the features.
-        pyramid = torch.cat(levels, dim=1).contiguous(memory_format=torch.channels_last_3d)
+        pyramid = torch.cat(levels, dim=1).unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
+        pyramid = pyramid.contiguous(memory_format=torch.channels_last_3d)
         return torch.cat([pyramid, x], dim=1).contiguous(memory_format=torch.channels_last_3d)
 
-    def _levels(self, x: torch.Tensor) -> list[torch.Tensor]:
+    def levels(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The pooled channels of images (n, C, H, W), from the smallest window on: each (n, 1, H, W)."""
+        return self._padded_levels(images) if self.padded else self._cell_levels(images)
+
+    def _cell_levels(self, x: torch.Tensor) -> list[torch.Tensor]:
         levels = []
         pooled, window = x, 1
-        for larger, project, up in zip(self.windows, self.project, self.up, strict=True):
-            step = (1, larger // window, larger // window)
-            pooled, window = F.max_pool3d(pooled, step, ceil_mode=True), larger
-            levels.append(up(project(pooled), x.shape[2:]))
+        for number, larger in enumerate(self.windows):
+            pooled, window = F.max_pool2d(pooled, larger // window, ceil_mode=True), larger
+            grid = self._projected(number, pooled)
+            if self.up:
+                up = cast(LearnedResize, self.up[number])
+                full = F.conv_transpose2d(grid, up.weight.squeeze(2), up.bias, stride=window)
+            else:
+                size = [length * window for length in grid.shape[2:]]
+                full = F.interpolate(grid, size, mode="bilinear", align_corners=False)
+            levels.append(crop_to(full, x.shape[2:]))
         return levels
 
     def _padded_levels(self, x: torch.Tensor) -> list[torch.Tensor]:
         levels = []
-        for window, project in zip(self.windows, self.project, strict=True):
-            step = (1, min(window, x.shape[3]), min(window, x.shape[4]))
-            grid = project(F.max_pool3d(x, step))
-            levels.append(F.interpolate(grid, x.shape[2:], mode="trilinear", align_corners=self.align_corners))
+        for number, window in enumerate(self.windows):
+            step = (min(window, x.shape[2]), min(window, x.shape[3]))
+            grid = self._projected(number, F.max_pool2d(x, step))
+            levels.append(F.interpolate(grid, x.shape[2:], mode="bilinear", align_corners=self.align_corners))
         return levels
+
+    def _projected(self, number: int, pooled: torch.Tensor) -> torch.Tensor:
+        project = cast(Conv3d, self.project[number])
+        return F.conv2d(pooled, project.weight.squeeze(2), project.bias, padding=int(self.padded))
 
 
 class Decoder(nn.Module):
@@ -214,11 +226,12 @@ class Decoder(nn.Module):
         initialise(self)
         # Small logits: training starts from nearly equal probabilities.
         nn.init.normal_(self.head.conv.weight, std=0.01)
-        for project, up in zip(self.pyramid.project, self.pyramid.up, strict=True):
-            if isinstance(project, nn.Conv3d):
-                nn.init.normal_(project.weight, std=project.in_channels**-0.5)
-            if isinstance(up, LearnedResize):
-                nn.init.ones_(up.weight)
+        for project in self.pyramid.project:
+            assert isinstance(project, nn.Conv3d)
+            nn.init.normal_(project.weight, std=project.in_channels**-0.5)
+        for up in self.pyramid.up:
+            assert isinstance(up, LearnedResize)
+            nn.init.ones_(up.weight)
 
 
 class AHNet(nn.Module):

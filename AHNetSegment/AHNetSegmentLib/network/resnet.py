@@ -93,6 +93,7 @@ class _ResNet(nn.Module):
         self.in_channels = in_channels
         self.width = width
         self.blocks = tuple(layers)
+        self.overlapping_pool = overlapping_pool
         self.conv1 = space.conv(
             in_channels,
             stem,

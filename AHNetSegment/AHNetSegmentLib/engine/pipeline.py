@@ -1,0 +1,257 @@
+"""The way of a scan through the network and back: resampled, normalised, streamed, its labels on the scan's own grid.
+
+All of it is done slice range by slice range. In memory are, besides the scan and its labels, the slices that the
+network still needs and the logits of the few that are on their way back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..network.interpolation import LinearAxis, PlaneMap
+from ..network.slices import SliceQueue
+from .device import batch_bytes, interpolates_with_low_pass
+from .errors import Cancelled, VolumeError
+from .package import Model
+from .preprocess import IntensityMap, ModelGrid, occupied, resize_plane
+from .transport import Transport
+from .volume import Array
+from .windows import Blend, Window, plan_windows
+
+Progress = Callable[[int, int], bool]
+"""Called as ``progress(done, total)`` every few slices; returning False stops the run."""
+
+INPUT_BATCH_VOXELS = 2_000_000
+RETURN_BATCH_BYTES = 32 * 2**20
+AIR_MARGIN = 16
+ALIGNMENT = 32
+
+
+class Network(Protocol):
+    """What runs a window: see :class:`~AHNetSegmentLib.network.streaming.StreamedAHNet`."""
+
+    def run(
+        self, batches: Iterator[Tensor], size: Sequence[int], batch_bytes: int, *, enlarged: bool
+    ) -> Iterator[Tensor]: ...
+
+    def last_enlargement(self, size: Sequence[int]) -> PlaneMap | None: ...
+
+    def memory_bytes(self, size: Sequence[int], batch_bytes: int) -> int: ...
+
+
+class Pipeline:
+    """One pass over a scan with one device, precision and window memory.
+
+    Args:
+        model: card and network.
+        scan: (D, H, W), axes in the network's order.
+        spacing: mm along them.
+        intensities: what the model's rule makes of the scan's values.
+        device: where the network runs.
+        precision: its number format.
+        memory_mb: what a window may take.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        scan: Array,
+        spacing: Sequence[float],
+        intensities: IntensityMap,
+        device: torch.device,
+        precision: torch.dtype,
+        memory_mb: float,
+    ) -> None:
+        card = model.card
+        self.box = self._searched(scan, intensities.lower, card.network.slice_stride)
+        self.empty = self.box is None
+        self.network_seconds = 0.0
+        if self.box is None:
+            return
+        self.scan = scan[self.box]
+        self.intensities = intensities
+        self.device = device
+        self.grid = ModelGrid.of(self.scan.shape, spacing, card.spacing)
+        self.network: Network = model.for_inference(device, precision)
+        self.classes = card.network.classes
+        self.batch_bytes = batch_bytes(device, memory_mb)
+        self.chunks = plan_windows(
+            self.grid.model, card.network, lambda size: self.network.memory_bytes(size, self.batch_bytes), memory_mb
+        )
+        self.transport = Transport(device)
+
+    @torch.inference_mode()
+    def write(self, labels: Array, shares: Sequence[Array] | None, progress: Progress | None = None) -> None:
+        """Writes the labels, uint8 (D, H, W), and each class's probability, 255 for certain, on the scan's grid.
+
+        Raises:
+            VolumeError: the network gave numbers that are not finite.
+            Cancelled: ``progress`` returned False.
+        """
+        if self.box is None:
+            return
+        labels = labels[self.box]
+        shares = None if shares is None else [share[self.box] for share in shares]
+        self._count = _Count(2 * sum(tile.size[0] for tiles in self.chunks for tile in tiles), progress)
+        window = self.chunks[0][0]
+        plane = self.network.last_enlargement(window.size)
+        single = len(self.chunks) == len(self.chunks[0]) == 1
+        # Labels between coarse logits are found faster than the logits themselves; a GPU is faster without looking.
+        direct = single and plane is not None and shares is None and self.device.type == "cpu"
+        back = _Return(self.grid, self.transport, labels, shares, plane if direct else None)
+        if single:
+            for logits in self._logits(window, enlarged=not direct or self.grid.resampled):
+                back.take(logits)
+        else:
+            for tiles in self.chunks:
+                blend = Blend(tiles, self.grid.model, self.classes, self.device)
+                for tile in tiles:
+                    first = tile.slices[0]
+                    for logits in self._logits(tile, enlarged=True):
+                        blend.add(tile, first, logits)
+                        first += len(logits)
+                back.take(blend.result())
+        back.finish()
+
+    def _logits(self, window: Window, enlarged: bool) -> Iterator[Tensor]:
+        """Logits (n, classes, h, w) of a window in slice order."""
+        self._fed_seconds = 0.0
+        results = self.network.run(self._batches(window), window.size, self.batch_bytes, enlarged=enlarged)
+        while True:
+            began, fed = time.perf_counter(), self._fed_seconds
+            logits = next(results, None)
+            self.network_seconds += time.perf_counter() - began - (self._fed_seconds - fed)
+            if logits is None:
+                return
+            yield logits
+            self._count.add(len(logits))
+
+    def _batches(self, window: Window) -> Iterator[Tensor]:
+        """The window's slices, resampled and normalised, (n, 1, h, w) on the device."""
+        tile = (slice(None), slice(*window.rows), slice(*window.columns))
+        at_once = max(1, INPUT_BATCH_VOXELS // (self.grid.model[1] * self.grid.model[2]))
+        for start in range(*window.slices, at_once):
+            began = time.perf_counter()
+            stop = min(start + at_once, window.slices[1])
+            batch = self.intensities.apply(self.grid.to_model(self.scan, start, stop)[tile])
+            sent = self.transport.send(batch[:, None])
+            self._fed_seconds += time.perf_counter() - began
+            yield sent
+            self._count.add(stop - start)
+
+    @staticmethod
+    def _searched(scan: Array, lower: float, slice_stride: int) -> tuple[slice, ...] | None:
+        """The scan without the air around the patient, with a margin; None where there is nothing but air.
+
+        It begins where the network's strided layers begin anew, so that they see the same pairs of voxels.
+        """
+        box = occupied(scan, lower)
+        if box is None:
+            return None
+        spans = []
+        for (start, stop), length, step in zip(box, scan.shape, (slice_stride, ALIGNMENT, ALIGNMENT), strict=True):
+            margin = min(step, AIR_MARGIN)
+            spans.append(slice(max(0, start - margin) // step * step, min(length, stop + margin)))
+        return tuple(spans)
+
+
+class _Return:
+    """Takes logits on the model's grid, slice by slice, and writes labels and probabilities on the scan's grid."""
+
+    def __init__(
+        self,
+        grid: ModelGrid,
+        transport: Transport,
+        labels: Array,
+        shares: Sequence[Array] | None,
+        coarse: PlaneMap | None,
+    ) -> None:
+        """`coarse`: if the scan is not resampled, the logits still lack this enlargement."""
+        self.grid = grid
+        self.transport = transport
+        self.labels = labels
+        self.shares = shares
+        self.slices = LinearAxis.same_field(grid.model[0], grid.scan[0])
+        self.shrinks = grid.model[1] > grid.scan[1] or grid.model[2] > grid.scan[2]
+        self.plane = coarse if not grid.resampled else PlaneMap.same_field(grid.model[1:], grid.scan[1:])
+        self.direct = coarse is not None and not self.shrinks
+        self.queue = SliceQueue()
+        self.written = 0
+        self.finite: Tensor | None = None
+
+    def take(self, logits: Tensor) -> None:
+        """Takes the next slices, (n, classes, h, w), and writes what they complete."""
+        finite = torch.isfinite(logits).all()
+        self.finite = finite if self.finite is None else self.finite & finite
+        self.queue.append(logits)
+        bytes_each = 4 * logits.shape[1] * self.grid.scan[1] * self.grid.scan[2]
+        at_once = max(1, RETURN_BATCH_BYTES // bytes_each)
+        while self.written < self.grid.scan[0]:
+            stop = self.written
+            while stop < min(self.written + at_once, self.grid.scan[0]) and self._complete(stop):
+                stop += 1
+            if stop == self.written:
+                return
+            self._write(self.written, stop)
+            self.written = stop
+            if stop < self.grid.scan[0]:
+                self.queue.let_go(self.slices.needs(stop, stop + 1)[0])
+
+    def finish(self) -> None:
+        """Waits for what is still on its way.
+
+        Raises:
+            VolumeError: the network gave numbers that are not finite.
+        """
+        self.transport.finish()
+        if self.finite is not None and not bool(self.finite):
+            raise VolumeError("The network gave numbers that are not finite; run it again with the precision float32.")
+
+    def _complete(self, scan_slice: int) -> bool:
+        return self.slices.needs(scan_slice, scan_slice + 1)[1] <= self.queue.stop
+
+    def _write(self, start: int, stop: int) -> None:
+        low, high = self.slices.needs(start, stop)
+        logits = self.queue.between(low, high)
+        if self.grid.scan[0] != self.grid.model[0]:
+            logits = self.slices.of_batch(logits, low, start, stop)
+        if self.direct:
+            assert self.plane is not None
+            self._put(self.labels, start, self.plane.largest_channel(logits))
+            return
+        if self.shrinks and not interpolates_with_low_pass(logits.device):
+            logits = logits.cpu()
+        logits = resize_plane(logits, self.grid.scan[1:])
+        self._put(self.labels, start, logits.argmax(dim=1).to(torch.uint8))
+        if self.shares is not None:
+            scaled = (logits.float().softmax(dim=1) * 255).round_().to(torch.uint8)
+            for share, values in zip(self.shares, scaled[:, 1:].unbind(1), strict=True):
+                self._put(share, start, values)
+
+    def _put(self, target: Array, start: int, values: Tensor) -> None:
+        place = target[start : start + len(values)]
+
+        def write(found: Tensor) -> None:
+            np.copyto(place, found.numpy())
+
+        self.transport.fetch(values, write)
+
+
+class _Count:
+    """Counts slices in and out, and asks whether to go on."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self.total = total
+        self.done = 0
+        self.progress = progress
+
+    def add(self, slices: int) -> None:
+        self.done += slices
+        if self.progress is not None and not self.progress(self.done, self.total):
+            raise Cancelled("Segmentation was cancelled; nothing was changed.")
