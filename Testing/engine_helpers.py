@@ -33,7 +33,7 @@ class BrightnessNetwork(nn.Module):
         return 50 * torch.cat([torch.zeros_like(x), one, two], dim=1)
 
     def run(
-        self, batches: Iterator[Tensor], size: Sequence[int], batch_bytes: int, *, enlarged: bool
+        self, batches: Iterator[Tensor], size: Sequence[int], batch_bytes: int, *, enlarged: bool, remade: bool
     ) -> Iterator[Tensor]:
         for batch in batches:
             yield self(batch)
@@ -41,7 +41,7 @@ class BrightnessNetwork(nn.Module):
     def last_enlargement(self, size: Sequence[int]) -> None:
         return None
 
-    def memory_bytes(self, size: Sequence[int], batch_bytes: int) -> int:
+    def memory_bytes(self, size: Sequence[int], batch_bytes: int, *, remade: bool) -> int:
         return 16 * math.prod(size)
 
 

@@ -221,9 +221,9 @@ def test_air_around_the_object_is_not_searched(rule: Intensity, limit: float) ->
     volume = air_around(Volume(block, Geometry(block.shape[::-1]), "block"), 0.0)
 
     class Watching(BrightnessNetwork):
-        def run(self, batches, size, batch_bytes, *, enlarged):  # type: ignore[no-untyped-def]
+        def run(self, batches, size, batch_bytes, **options):  # type: ignore[no-untyped-def]
             seen.append(tuple(size))
-            return super().run(batches, size, batch_bytes, enlarged=enlarged)
+            return super().run(batches, size, batch_bytes, **options)
 
     model = BrightnessModel(card(intensity=rule), Watching(limit, 100.0), Path("watching"))  # type: ignore[arg-type]
     result = segment(volume, model, EXACT)
@@ -243,13 +243,17 @@ def test_a_volume_of_nothing_but_air_gives_nothing_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("spacing", [(None, None, None), (3.3, 1.7, 1.6), (2.0, 0.7, 0.9)], ids=str)
-def test_labels_are_those_of_the_largest_probability(spacing: tuple[float | None, float, float]) -> None:
+@pytest.mark.parametrize(("precision", "agreement"), [("float32", 0.9999), ("bfloat16", 0.98)])
+def test_labels_are_those_of_the_largest_probability(
+    spacing: tuple[float | None, float, float], precision: str, agreement: float
+) -> None:
     volume = noise_volume((18, 44, 37), spacing=(1.2, 1.1, 2.6))
     model = random_model(spacing=spacing)
-    plain = segment(volume, model, EXACT)
-    with_shares = segment(volume, model, InferenceSettings(None, "cpu", "float32", probabilities=True))
+    plain = segment(volume, model, InferenceSettings(None, "cpu", precision))
+    with_shares = segment(volume, model, InferenceSettings(None, "cpu", precision, probabilities=True))
+    assert plain.precision == precision
     assert len(np.unique(plain.labels)) == 3
-    assert (plain.labels == with_shares.labels).mean() > 0.9999
+    assert (plain.labels == with_shares.labels).mean() > agreement
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, kind: str, error: RuntimeError) -> list[tuple[str, float]]:

@@ -63,6 +63,15 @@ def test_a_streamed_volume_gives_what_the_whole_volume_gives(name: str, size: tu
         assert relative_difference(streamed(network, volume, slices, batch_bytes), expected) < TOLERANCE
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_maps_can_be_made_again_instead_of_being_kept(name: str) -> None:
+    network = network_of(name)
+    volume = torch.randn(network.settings.in_channels, 37, 40, 50)
+    for slices, batch_bytes in ((1, 1), (6, 50_000)):
+        kept = streamed(network, volume, slices, batch_bytes)
+        assert torch.equal(streamed(network, volume, slices, batch_bytes, remade=True), kept)
+
+
 @pytest.mark.parametrize("name", ["as published", "learned upsampling"])
 def test_without_onednn_s_joined_convolutions_the_result_is_the_same(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -95,6 +104,11 @@ def test_logits_can_be_had_before_their_last_enlargement(name: str) -> None:
 
 def test_a_learned_enlargement_is_part_of_the_network() -> None:
     assert StreamedAHNet(network_of("learned upsampling"), CPU, torch.float32).last_enlargement((9, 9, 9)) is None
+
+
+def test_making_maps_again_takes_less_memory() -> None:
+    stream = StreamedAHNet(network_of("as published"), CPU, torch.float32)
+    assert stream.memory_bytes((100, 256, 256), remade=True) < stream.memory_bytes((100, 256, 256))
 
 
 def test_logits_come_as_soon_as_their_slices_are_there() -> None:

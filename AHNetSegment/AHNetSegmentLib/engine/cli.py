@@ -88,10 +88,12 @@ def _segment(options: argparse.Namespace, stop: _StopRequest) -> None:
 
 
 def _train(options: argparse.Namespace, stop: _StopRequest) -> None:
+    from .allocator import keep_freed_memory
     from .build import train_model
     from .recipe import read_recipe
     from .training import TrainingOptions, TrainingProgress
 
+    keep_freed_memory()
     recipe = read_recipe(options.recipe)
     work = options.work or Path("work") / recipe.name
     output = options.output or work / "model"

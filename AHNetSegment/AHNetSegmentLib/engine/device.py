@@ -99,12 +99,8 @@ def free_memory_mb(device: torch.device) -> float:
 
 
 def window_memory_mb(device: torch.device) -> float:
-    """MB for the network's maps: half of a GPU's free memory; of a host's a quarter, at most 2 GB.
-
-    More than that makes nothing faster on a CPU, and the rest of the machine wants to go on working.
-    """
-    free = free_memory_mb(device)
-    return max(64.0, free / 2 if device.type == "cuda" else min(free / 4, 2048.0))
+    """MB for the network's maps: half of the free memory of a device, or of the machine; at least 64."""
+    return max(64.0, free_memory_mb(device) / 2)
 
 
 def batch_bytes(device: torch.device, memory_mb: float) -> int:

@@ -7,10 +7,11 @@ after their SHA-256 was compared with the card's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .allocator import give_back_freed_memory
 from .card import ModelCard, read_card, write_card
 from .errors import ModelError
 from .files import new_folder, sha256
@@ -28,28 +29,58 @@ WEIGHTS_FILE = "weights.pt"
 SCALE_KEY = ".scale"
 
 
-@dataclass(frozen=True)
 class Model:
-    """A loaded model: its card, the network in evaluation mode on the CPU in float32, and the folder."""
+    """A model: its card, its network and its folder.
 
-    card: ModelCard
-    network: AHNet
-    folder: Path
-    _folded: dict[tuple[str, str], StreamedAHNet] = field(default_factory=dict, repr=False, compare=False)
+    Args:
+        card: what the model is.
+        network: in evaluation mode on the CPU in float32; None: read from the folder when it is asked for.
+        folder: the package.
+    """
+
+    def __init__(self, card: ModelCard, network: AHNet | None, folder: Path) -> None:
+        self.card = card
+        self.folder = folder
+        self._network = network
+        self._can_be_read = network is None
+        self._folded: dict[tuple[str, str], StreamedAHNet] = {}
+
+    @property
+    def network(self) -> AHNet:
+        """The network in evaluation mode on the CPU in float32.
+
+        Raises:
+            ModelError: it must be read, and the weights are missing, changed, unsafe or do not fit the card.
+        """
+        return self._network or self.read()
+
+    def read(self) -> AHNet:
+        """Reads the network from the folder; raises as :attr:`network`."""
+        self._network = _read_network(self.card, self.folder)
+        return self._network
 
     def for_inference(self, device: torch.device, precision: torch.dtype) -> StreamedAHNet:
-        """The network as inference runs it; kept for the next call with the same device and precision."""
+        """The network as inference runs it; kept for the next call with the same device and precision.
+
+        Raises:
+            ModelError: as :attr:`network`.
+        """
         from ..network.streaming import StreamedAHNet
 
         key = (str(device), str(precision))
         if key not in self._folded:
-            self.release()
+            self._folded.clear()
             self._folded[key] = StreamedAHNet(self.network, device, precision)
+            if self._can_be_read:
+                self._network = None
+            # Reading and folding leave as much freed memory behind as the weights take.
+            give_back_freed_memory()
         return self._folded[key]
 
     def release(self) -> None:
         """Gives back the memory that :meth:`for_inference` took."""
         self._folded.clear()
+        give_back_freed_memory()
 
 
 def load_model(folder: Path) -> Model:
@@ -58,25 +89,31 @@ def load_model(folder: Path) -> Model:
     Raises:
         ModelError: card or weights are missing, changed, unsafe or do not fit each other.
     """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ModelError(f"The model folder {folder} does not exist; choose another model or import it again.")
+    model = Model(read_card(folder / CARD_FILE), None, folder)
+    model.read()
+    return model
+
+
+def _read_network(card: ModelCard, folder: Path) -> AHNet:
     import torch
 
     from ..network.ahnet import AHNet
 
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ModelError(f"The model folder {folder} does not exist; choose another model or import it again.")
-    card = read_card(folder / CARD_FILE)
     weights = read_weights(folder / WEIGHTS_FILE, card.weights_sha256)
-    # Compared without memory behind it: a card can describe a network of any size.
+    # Built without memory behind it: a card can describe a network of any size.
     with torch.device("meta"):
-        described = AHNet(card.network).state_dict()
-    if {key: value.shape for key, value in weights.items()} != {key: value.shape for key, value in described.items()}:
+        network = AHNet(card.network)
+    expected = {key: value.shape for key, value in network.state_dict().items()}
+    if {key: value.shape for key, value in weights.items()} != expected:
         raise ModelError(
             f"{folder / WEIGHTS_FILE} does not fit the network that its card describes; import the model again."
         )
-    network = AHNet(card.network)
-    network.load_state_dict(weights)
-    return Model(card, network.eval(), folder)
+    network.load_state_dict(weights, assign=True)
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network.eval()
 
 
 def save_model(

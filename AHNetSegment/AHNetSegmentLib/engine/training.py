@@ -256,7 +256,9 @@ class Trainer:
             network.lock_encoder(stage.kind == "decoder")
         self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}
         free = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(free, lr=stage.learning_rate, weight_decay=self.recipe.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            free, lr=stage.learning_rate, weight_decay=self.recipe.weight_decay, fused=True
+        )
 
     def _finish_stage(self) -> None:
         """Goes to the next stage: from the averaged weights, transferred to 3D where it comes from 2D."""

@@ -123,6 +123,22 @@ class Up(NormConv):
         return larger
 
 
+class Head(Up):
+    """3x3 convolution in plane to the classes, and upsampling to the input's size."""
+
+    def __init__(self, settings: AHNetSettings, inputs: int) -> None:
+        super().__init__(settings, inputs, settings.classes, settings.slice_strides[0], in_plane=3)
+
+    def forward(self, x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:  # type: ignore[override]
+        if isinstance(self.up, LearnedResize):
+            return super().forward(x, size)
+        # Vector units want channels in eights: upsampling 14 channels takes twice as long as upsampling 16.
+        weight = F.pad(self.conv.weight, (*[0] * 9, -self.conv.out_channels % 8))
+        logits = self.conv._conv_forward(F.relu(self.norm(x), inplace=True), weight, None)
+        larger: torch.Tensor = self.up(logits, size)
+        return larger[:, : self.conv.out_channels]
+
+
 class Pyramid(nn.Module):
     """Pyramid pooling in plane: one channel per window of 8, 16, 32, 64, put before the features it comes from.
 
@@ -208,7 +224,7 @@ class Decoder(nn.Module):
         self.up3, self.dense4 = Up(settings, pool_x + added, conv_x, strides[1]), dense(conv_x)
         self.pyramid = Pyramid(settings, conv_x + added)
         inputs = settings.pyramid_levels + conv_x + added
-        self.head = Up(settings, inputs, settings.classes, strides[0], in_plane=3)
+        self.head = Head(settings, inputs)
         self._initialise()
 
     def forward(self, features: Features, size: Sequence[int]) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from torch.nn import functional as F
 
 from .folding import Convolution, Rectified
 from .interpolation import LinearAxis, PlaneMap
+
+_HEAP_BYTES = 32 * 2**20
+"""Up to this size, the C library takes memory from its heap; above, from the system, page by page as it is used."""
 
 
 class SliceQueue:
@@ -47,6 +50,63 @@ class SliceQueue:
         """Forgets the slices before this one."""
         while self._batches and self._batches[0][0] + len(self._batches[0][1]) <= before:
             self._batches.popleft()
+
+
+class SliceStore(SliceQueue):
+    """A queue for large slices that wait long: copied into memory of the queue's own, used again and again.
+
+    Left where they were computed, they would tear holes into the memory that shorter-lived maps are taken from, and
+    the process would grow.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._free: list[Tensor] = []
+
+    def append(self, batch: Tensor) -> None:
+        for image in batch.split(1):
+            if not self._free:
+                rows = 1 + _HEAP_BYTES // (image.numel() * image.element_size())
+                block = torch.empty(
+                    (rows, *image.shape[1:]),
+                    dtype=image.dtype,
+                    device=image.device,
+                    memory_format=torch.channels_last,
+                )
+                self._free = list(block.split(1))
+            super().append(self._free.pop().copy_(image))
+
+    def let_go(self, before: int) -> None:
+        while self._batches and self._batches[0][0] < before:
+            self._free.append(self._batches.popleft()[1])
+
+
+class RemadeSlices:
+    """Slices that wait long, made a second time when they are asked for, from an input that takes less memory.
+
+    Args:
+        make: gives the slices that a batch of the input completes, in order.
+    """
+
+    def __init__(self, make: Callable[[Tensor], Iterator[Tensor]]) -> None:
+        self._make = make
+        self._inputs: deque[Tensor] = deque()
+        self._made = SliceQueue()
+
+    def keep(self, batch: Tensor) -> None:
+        """Keeps the next slices of the input."""
+        self._inputs.append(batch)
+
+    def pieces(self, start: int, stop: int) -> Iterator[tuple[int, Tensor]]:
+        """As :meth:`SliceQueue.pieces`."""
+        while self._made.stop < stop:
+            for batch in self._make(self._inputs.popleft()):
+                self._made.append(batch)
+        yield from self._made.pieces(start, stop)
+
+    def let_go(self, before: int) -> None:
+        """As :meth:`SliceQueue.let_go`."""
+        self._made.let_go(before)
 
 
 class AlongSlices(ABC):

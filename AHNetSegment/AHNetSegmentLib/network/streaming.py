@@ -9,7 +9,7 @@ and on how far the network reaches along the slices, not on their number.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -21,7 +21,7 @@ from .folded_layers import FoldedBottleneck, FoldedDense, FoldedHead, FoldedUp, 
 from .folding import Target
 from .interpolation import PlaneMap
 from .resnet import Bottleneck
-from .slices import AlongSlices, Maximum, Neighbours, SliceQueue, ThroughSlices
+from .slices import AlongSlices, Maximum, Neighbours, RemadeSlices, SliceQueue, SliceStore, ThroughSlices
 
 CPU_BATCH_BYTES = 8 * 2**20
 """A batch's largest map on a CPU: more falls out of its caches, and out of what an allocator keeps for the next one."""
@@ -48,7 +48,8 @@ class StreamedAHNet:
         blocks = (decoder.dense0, decoder.dense1, decoder.dense2, decoder.dense3, decoder.dense4)
         self._blocks = [FoldedDense(block, self.target) for block in blocks]
         self._head = FoldedHead(decoder.pyramid, decoder.head, self.target)
-        self._encoder = encoder
+        self._channels = encoder.channels
+        self._overlapping_pool = encoder.overlapping_pool
 
     def levels(self, size: Sequence[int]) -> list[Size]:
         """(D, H, W) of the input and of the maps conv_x, pool_x, layer1, layer2, layer3, layer4."""
@@ -67,6 +68,7 @@ class StreamedAHNet:
         batch_bytes: int = CPU_BATCH_BYTES,
         *,
         enlarged: bool = True,
+        remade: bool = False,
     ) -> Iterator[Tensor]:
         """The logits of a volume, in order.
 
@@ -75,11 +77,12 @@ class StreamedAHNet:
             size: (D, H, W) of the whole volume.
             batch_bytes: about how large a map may be that is worked on at once.
             enlarged: with the last interpolation in plane, which :meth:`last_enlargement` does otherwise.
+            remade: the first and largest maps are made again when the decoder wants them, instead of being kept.
 
         Yields:
             (n, classes, H, W) in the network's number format, `channels_last`; (n, classes, h, w) if not enlarged.
         """
-        yield from _Stream(self, self.levels(size), batch_bytes, enlarged).run(batches)
+        yield from _Stream(self, self.levels(size), batch_bytes, enlarged, remade).run(batches)
 
     def last_enlargement(self, size: Sequence[int]) -> PlaneMap | None:
         """The last interpolation in plane for a volume (D, H, W); None where the network has learned it."""
@@ -90,42 +93,52 @@ class StreamedAHNet:
         """How many slices of a map make a batch."""
         return max(1, batch_bytes // (channels * level[1] * level[2] * self.target.dtype.itemsize))
 
-    def memory_bytes(self, size: Sequence[int], batch_bytes: int = CPU_BATCH_BYTES) -> int:
+    def memory_bytes(self, size: Sequence[int], batch_bytes: int = CPU_BATCH_BYTES, *, remade: bool = False) -> int:
         """About how much memory a run over a volume (D, H, W) takes, without the volume and without the results.
 
-        That is what waits for the decoder at each level, for as many slices as the network reaches, and a few times
-        the largest map.
+        That is what waits for the decoder at each level, for as many slices as the network reaches; the rings of the
+        dense blocks; and some more of the largest maps, at work or on their way.
         """
         levels = self.levels(size)
-        channels = self._encoder.channels
-        waiting = 0.0
-        for (depth, rows, columns), count in zip(levels[1:6], channels[:5], strict=True):
+        growth = 3 * self.settings.growth
+        waiting = rings = 0
+        for number, ((depth, rows, columns), channels) in enumerate(zip(levels[1:6], self._channels[:5], strict=True)):
             reach = min(depth, math.ceil(self.settings.slice_reach * depth / levels[0][0]) + 1)
-            waiting += reach * rows * columns * count
-        widest = (channels[0] + 3 * self.settings.growth) * levels[1][1] * levels[1][2]
-        rings = 5 * widest
-        at_work = 6 * max(batch_bytes / self.target.dtype.itemsize, widest)
-        logits = 4 * self.settings.classes * levels[0][1] * levels[0][2] * self.settings.slice_strides[0]
-        return int((waiting + rings + at_work + logits) * self.target.dtype.itemsize)
+            if number or not remade:
+                waiting += reach * rows * columns * channels
+            rings += 4 * rows * columns * (channels + growth)
+        if remade:
+            waiting += min(size[0], self.settings.slice_reach) * size[1] * size[2] * self.settings.in_channels
+        widest = (self._channels[0] + growth) * levels[1][1] * levels[1][2]
+        at_work = 8 * max(batch_bytes // self.target.dtype.itemsize, widest)
+        return (waiting + rings + at_work) * self.target.dtype.itemsize
 
 
 class _Stream:
     """One run: the state of every layer that looks along the slices."""
 
-    def __init__(self, network: StreamedAHNet, levels: list[Size], batch_bytes: int, enlarged: bool) -> None:
+    def __init__(
+        self, network: StreamedAHNet, levels: list[Size], batch_bytes: int, enlarged: bool, remade: bool
+    ) -> None:
         settings = network.settings
         strides = settings.slice_strides
         self.network = network
         image, conv_x, pool_x, layer1, layer2, layer3, layer4 = levels
-        channels = network._encoder.channels
+        channels = network._channels
 
         def at_once(level: Size, count: int) -> int:
             return network.slices_at_once(level, count, batch_bytes)
 
         stem, widest = channels[0], channels[0] + 3 * settings.growth
-        self.neighbours = Neighbours(image[0], at_once(conv_x, stem), settings.zero_padded_slices)
-        self.stem_pool = Maximum(image[0], at_once(conv_x, stem)) if strides[0] == 2 else None
-        overlapping = network._encoder.overlapping_pool
+
+        def first_maps() -> Callable[[Tensor], Iterator[Tensor]]:
+            neighbours = Neighbours(image[0], at_once(conv_x, stem), settings.zero_padded_slices)
+            pool = Maximum(image[0], at_once(conv_x, stem)) if strides[0] == 2 else None
+            return lambda batch: (maps for triplets in neighbours(batch) for maps in network._stem(triplets, pool))
+
+        self.first_maps = first_maps()
+        self.remade = RemadeSlices(first_maps()) if remade else None
+        overlapping = network._overlapping_pool
         self.max_pool = Maximum(conv_x[0], at_once(pool_x, channels[1]), overlapping) if strides[1] == 2 else None
         self.pools = [
             (Maximum(before[0], at_once(after, count)), Maximum(before[0], at_once(after, count)))
@@ -139,7 +152,8 @@ class _Stream:
                 strict=True,
             )
         ]
-        self.skips = [SliceQueue() for _ in range(5)]
+        waiting = zip((conv_x, pool_x, layer1, layer2, layer3), channels[:5], strict=True)
+        self.skips = [SliceStore() if at_once(*level) == 1 else SliceQueue() for level in waiting]
         growth = 3 * settings.growth
         skip_levels = (layer3, layer2, layer1, pool_x, conv_x)
         widths = [channels[4] + growth, channels[3] + growth, channels[2] + growth, channels[1] + growth, widest]
@@ -157,19 +171,25 @@ class _Stream:
 
     def run(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         for batch in batches:
-            for triplets in self.neighbours(self.network.target.put(batch)):
-                for conv_x in self.network._stem(triplets, self.stem_pool):
-                    yield from self._encode(conv_x)
+            slices = self.network.target.put(batch)
+            if self.remade is not None:
+                self.remade.keep(slices)
+            for conv_x in self.first_maps(slices):
+                yield from self._encode(conv_x)
 
     def _encode(self, conv_x: Tensor) -> Iterator[Tensor]:
-        self.skips[0].append(conv_x)
+        if self.remade is None:
+            self.skips[0].append(conv_x)
         pooled = self._max_pool_in_plane(conv_x)
         for pool_x in [pooled] if self.max_pool is None else self.max_pool(pooled):
             self.skips[1].append(pool_x)
             yield from self._stages(pool_x, 0)
 
+    def _skip(self, level: int) -> SliceQueue | RemadeSlices:
+        return self.skips[level] if level or self.remade is None else self.remade
+
     def _max_pool_in_plane(self, x: Tensor) -> Tensor:
-        if self.network._encoder.overlapping_pool:
+        if self.network._overlapping_pool:
             return F.max_pool2d(x, 3, 2, 1)
         return F.max_pool2d(x, 2, ceil_mode=True)
 
@@ -192,7 +212,7 @@ class _Stream:
         enlarged = self.ups[step]
         x = self.network._ups[step](x)
         for y in [x] if enlarged is None else enlarged(x):
-            for z in self.blocks[step](y, self.skips[4 - step]):
+            for z in self.blocks[step](y, self._skip(4 - step)):
                 yield from self._decode(z, step + 1)
 
 
@@ -205,7 +225,7 @@ class _DenseStream:
     def __init__(self, block: FoldedDense, level: Size, at_once: int) -> None:
         self.block = block
         self.through = [ThroughSlices(level[0], at_once, layer.rectified3, layer.taps) for layer in block.layers]
-        self.rows = min(level[0], at_once + len(block.layers) + 1)
+        self.rows = min(level[0], at_once + len(block.layers))
         channels = block.inputs + len(block.layers) * block.growth
         self.ring = torch.empty(
             (self.rows, channels, *level[1:]),
@@ -215,7 +235,7 @@ class _DenseStream:
         )
         self.written = [0] * (1 + len(block.layers))
 
-    def __call__(self, x: Tensor, skip: SliceQueue) -> Iterator[Tensor]:
+    def __call__(self, x: Tensor, skip: SliceQueue | RemadeSlices) -> Iterator[Tensor]:
         """Takes slices, adds the skip connection's, and gives what the block makes of them, valid until the next."""
         start, stop = self.written[0], self.written[0] + len(x)
         for first, piece in skip.pieces(start, stop):
