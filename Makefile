@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test lint evaluate-hippocampus clean
+.PHONY: help demo test lint bench evaluate-hippocampus clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -30,6 +30,14 @@ lint: $(INSTALLED)
 # One thread a worker: two workers with two threads each would fight for two cores.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# Against MONAI's AH-Net, with labelled data in ../shared: half an hour, and an hour of training at the first call.
+bench: $(INSTALLED) $(VENV)/bench-installed
+	$(BIN)/python Testing/bench/bench.py $(BENCH)
+
+$(VENV)/bench-installed: Testing/bench/requirements.txt $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -r Testing/bench/requirements.txt
+	@touch $@
 
 evaluate-hippocampus: $(INSTALLED)
 	$(BIN)/python -m AHNetSegmentLib evaluate --model hippocampus-t1 --data ../shared/data/hippocampus-t1 --split validation

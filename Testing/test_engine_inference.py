@@ -256,6 +256,19 @@ def test_labels_are_those_of_the_largest_probability(
     assert (plain.labels == with_shares.labels).mean() > agreement
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_of_the_network_that_are_not_finite_are_refused(value: float) -> None:
+    class Broken(BrightnessNetwork):
+        def run(self, batches, size, batch_bytes, **options):  # type: ignore[no-untyped-def]
+            for logits in super().run(batches, size, batch_bytes, **options):
+                logits[0, 1, 2, 3] = value
+                yield logits
+
+    model = BrightnessModel(card(), Broken(), Path("broken"))  # type: ignore[arg-type]
+    with pytest.raises(VolumeError, match="not finite; run it again with the precision float32"):
+        segment(object_volume(), model, EXACT)
+
+
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, kind: str, error: RuntimeError) -> list[tuple[str, float]]:
     """A machine whose device of this kind raises the error in every run; returns what is tried, as it is tried."""
     tried: list[tuple[str, float]] = []

@@ -107,7 +107,7 @@ def test_a_learned_enlargement_is_part_of_the_network() -> None:
 
 
 def test_making_maps_again_takes_less_memory() -> None:
-    stream = StreamedAHNet(network_of("as published"), CPU, torch.float32)
+    stream = StreamedAHNet(AHNet(AHNetSettings(width=0.5)).eval(), CPU, torch.float32)
     assert stream.memory_bytes((100, 256, 256), remade=True) < stream.memory_bytes((100, 256, 256))
 
 

@@ -26,6 +26,7 @@ for folder in (REPOSITORY / "AHNetSegment", REPOSITORY / "Testing"):
 import numpy as np
 import SimpleITK as sitk
 
+from AHNetSegmentLib.engine.allocator import keep_freed_memory
 from AHNetSegmentLib.engine.build import train_model
 from AHNetSegmentLib.engine.text_table import text_table
 from AHNetSegmentLib.engine.training import TrainingProgress
@@ -63,6 +64,10 @@ class Bench:
     @property
     def model(self) -> str:
         return str(self.work / "full-width")
+
+    @property
+    def half_width_model(self) -> str:
+        return str(self.work / "half-width")
 
     def job(self, name: str, **arguments: Any) -> dict[str, Any]:
         """The result of a job of jobs.py, which runs as a process of its own."""
@@ -115,9 +120,30 @@ def prepare(bench: Bench) -> None:
         image = sitk.ReadImage(str(abdomen / "images" / f"{CASE}.nii.gz"))
         np.save(bench.volume, sitk.GetArrayFromImage(on_bench_grid(image)))
     write_volume_file(bench)
-    if not (Path(bench.model) / "model.json").is_file():
-        print("Training the full-width network for the comparison", file=sys.stderr)
-        train_model(RECIPE, abdomen, Path(bench.model), bench.work / "training", report=show)
+    keep_freed_memory()
+    half_recipe = bench.work / "half-width.toml"
+    half_recipe.write_text(half_width(RECIPE.read_text(encoding="utf-8")), encoding="utf-8")
+    for recipe, model in ((RECIPE, bench.model), (half_recipe, bench.half_width_model)):
+        if not (Path(model) / "model.json").is_file():
+            print(f"Training {model} for the comparison", file=sys.stderr)
+            train_model(recipe, abdomen, Path(model), Path(f"{model}-training"), report=show)
+
+
+def half_width(recipe: str) -> str:
+    """The recipe with the network settings of a bundled CT model, and less training."""
+    changes = {
+        "width = 1.0": "width = 0.5",
+        "slice_strides = [2, 2, 2, 2, 2]": "slice_strides = [1, 1, 2, 2, 2]",
+        "pyramid_levels = 4": "pyramid_levels = 2",
+        "align_corners = true": "align_corners = false",
+        "padded_pyramid = true": "padded_pyramid = false",
+        "zero_padded_slices = true": "zero_padded_slices = false",
+        "steps = 500": "steps = 150",
+    }
+    for before, after in changes.items():
+        assert before in recipe, before
+        recipe = recipe.replace(before, after)
+    return recipe
 
 
 def on_bench_grid(image: sitk.Image) -> sitk.Image:
@@ -199,16 +225,17 @@ def mean_dice(found: np.ndarray, truth: np.ndarray) -> float:
 
 def waiting(bench: Bench) -> None:
     """Part 2: from volume node to segmentation node."""
-    half = bench.work / "half-width"
-    bench.job("half-width", model=bench.model, output=str(half))
-    cases = {"half width, random weights, 512x512x100": (half, bench.work / "volume.nrrd")}
-    cases["full width, 512x512x100"] = (Path(bench.model), bench.work / "volume.nrrd")
+    cases = {
+        "half width, 512x512x100": (Path(bench.half_width_model), bench.work / "volume.nrrd"),
+        "full width, 512x512x100": (Path(bench.model), bench.work / "volume.nrrd"),
+    }
     bundled = {"hippocampus-t1": "hippocampus-t1", "abdomen-ct": "abdomen-ct", "cardiac-cine": "cardiac-cine"}
     for name, kind in bundled.items():
         model = REPOSITORY / "Resources" / "Models" / name
-        if model.is_dir():
+        if (model / "model.json").is_file():
             cases[name] = (model, sorted((bench.data / kind / "images").iterdir())[0])
-    if (model := REPOSITORY / "Resources" / "Models" / "abdomen-ct").is_dir():
+    model = REPOSITORY / "Resources" / "Models" / "abdomen-ct"
+    if (model / "model.json").is_file():
         cases["abdomen-ct, 512x512x100"] = (model, bench.work / "volume.nrrd")
     found = {}
     for name, (model, volume) in cases.items():
@@ -220,13 +247,13 @@ def waiting(bench: Bench) -> None:
 
 def growth(bench: Bench) -> None:
     """Part 3: seconds and memory with the number of slices."""
-    model = str(bench.work / "half-width")
-    bench.job("half-width", model=bench.model, output=model)
     runs: dict[int, list[dict[str, Any]]] = {slices: [] for slices in GROWTH}
     for _ in range(bench.rounds):
         for slices in GROWTH:
             runs[slices].append(
-                bench.job("ours", volume=bench.volume, model=model, precision="bfloat16", slices=slices)
+                bench.job(
+                    "ours", volume=bench.volume, model=bench.half_width_model, precision="bfloat16", slices=slices
+                )
             )
     each = {slices: median(found, "seconds") / slices for slices, found in runs.items()}
     beyond = {slices: median(found, "beyond_mb") for slices, found in runs.items()}

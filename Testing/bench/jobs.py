@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from AHNetSegmentLib.engine.allocator import keep_freed_memory
-from AHNetSegmentLib.engine.card import Intensity, ModelCard
+from AHNetSegmentLib.engine.card import Intensity
 from AHNetSegmentLib.engine.inference import InferenceSettings, segment
 from AHNetSegmentLib.engine.package import load_model
 from AHNetSegmentLib.engine.preprocess import intensity_map
@@ -66,48 +66,45 @@ def segment_with_ours(volume: str, model: str, precision: str, labels: str = "",
 
 def segment_with_peer(volume: str, model: str, labels: str) -> dict[str, Any]:
     """MONAI's AHNet with the same weights under MONAI's sliding windows, from array to label map."""
-    from monai.inferers import sliding_window_inference
-
     loaded = load_model(Path(model))
+    rule = loaded.card.intensity
     network = peer_network(loaded.network)
-    del loaded.network.encoder, loaded.network.decoder
+    del loaded
     scan = read_scan(volume)
-    rule = intensity_map(loaded.card.intensity, scan.array)
     began = time.perf_counter()
-    with torch.inference_mode():
-        image = rule.apply(torch.from_numpy(scan.array.astype(np.float32))).permute(1, 2, 0)[None, None]
-        logits = sliding_window_inference(image, (*WINDOW[1:], WINDOW[0]), 1, network, mode="gaussian")
-        assert isinstance(logits, torch.Tensor)
-        found = logits.argmax(dim=1)[0].to(torch.uint8).permute(2, 0, 1).numpy()
+    found = slide(scan, rule, network)
     seconds = time.perf_counter() - began
-    np.save(labels, np.ascontiguousarray(found))
+    np.save(labels, found)
     return {"seconds": seconds, "peak_mb": peak_mb()}
 
 
 def our_windows(volume: str, model: str, precision: str, labels: str) -> dict[str, Any]:
     """Our network under the peer's own windows: the same arithmetic, if the labels agree."""
-    from monai.inferers import sliding_window_inference
-
     loaded = load_model(Path(model))
     network = StreamedAHNet(loaded.network, CPU, getattr(torch, precision))
-    scan = read_scan(volume)
-    rule = intensity_map(loaded.card.intensity, scan.array)
 
     def predict(windows: torch.Tensor) -> torch.Tensor:
         slices = windows[0].permute(3, 0, 1, 2)
         logits = torch.cat(list(network.run(iter(slices.split(8)), (len(slices), *slices.shape[2:]))))
         return logits.float().permute(1, 2, 3, 0)[None]
 
-    with torch.inference_mode():
-        image = rule.apply(torch.from_numpy(scan.array.astype(np.float32))).permute(1, 2, 0)[None, None]
-        logits = sliding_window_inference(image, (*WINDOW[1:], WINDOW[0]), 1, predict, mode="gaussian")
-        assert isinstance(logits, torch.Tensor)
-        found = logits.argmax(dim=1)[0].to(torch.uint8).permute(2, 0, 1).numpy()
-    np.save(labels, np.ascontiguousarray(found))
+    np.save(labels, slide(read_scan(volume), loaded.card.intensity, predict))
     return {}
 
 
-def click(volume: str, model: str, rounds: int, box: list[int] | None = None) -> dict[str, Any]:
+@torch.inference_mode()
+def slide(scan: Volume, rule: Intensity, predict: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+    """Labels (k, j, i) by MONAI's sliding windows, which have the slice axis last."""
+    from monai.inferers import sliding_window_inference
+
+    image = intensity_map(rule, scan.array).apply(torch.from_numpy(scan.array.astype(np.float32)))
+    image = image.permute(1, 2, 0)[None, None]
+    logits = sliding_window_inference(image, (*WINDOW[1:], WINDOW[0]), 1, predict, mode="gaussian")
+    assert isinstance(logits, torch.Tensor)
+    return np.ascontiguousarray(logits.argmax(dim=1)[0].to(torch.uint8).permute(2, 0, 1).numpy())
+
+
+def click(volume: str, model: str, rounds: int) -> dict[str, Any]:
     """What a user waits for at the panel: from volume node to segmentation node, the model already loaded."""
     from AHNetSegmentLib.scene.segments import add_segments, new_segmentation_node
     from AHNetSegmentLib.scene.volumes import volume_from_node
@@ -288,18 +285,6 @@ RUNTIMES: dict[str, Callable[[AHNet, torch.Tensor, Path], Callable[[], None]]] =
 }
 
 
-def half_width_model(model: str, output: str) -> dict[str, Any]:
-    """Writes a package of half width and the settings of a bundled CT model, with random weights."""
-    from AHNetSegmentLib.engine.package import save_model
-
-    card = load_model(Path(model)).card
-    settings = AHNetSettings(classes=card.network.classes, width=0.5, slice_strides=(1, 1, 2, 2, 2), pyramid_levels=2)
-    torch.manual_seed(0)
-    values = {**vars(card), "name": "half-width", "network": settings, "intensity": Intensity("window", -125, 275)}
-    save_model(Path(output), ModelCard(**values), AHNet(settings).state_dict(), "float32")
-    return {}
-
-
 def peer_network(network: AHNet) -> torch.nn.Module:
     """MONAI's AHNet with the weights of ours."""
     from monai.networks.nets.ahnet import AHNet as PeerAHNet
@@ -360,7 +345,6 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "train": train,
     "arithmetic": arithmetic,
     "window": one_window,
-    "half-width": half_width_model,
 }
 
 if __name__ == "__main__":

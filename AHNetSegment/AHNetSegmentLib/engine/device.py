@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,10 +94,12 @@ def _cpu_multiplies_bfloat16() -> bool:
 
 
 def free_memory_mb(device: torch.device) -> float:
-    """Free memory of a device in MB; for MPS and the CPU, of the whole machine."""
+    """Free memory of a device in MB; for the CPU, of the whole machine."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2**20
-    return _free_host_memory() / 2**20
+    if device.type == "mps":
+        return (torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()) / 2**20
+    return free_host_memory() / 2**20
 
 
 def window_memory_mb(device: torch.device) -> float:
@@ -127,15 +131,35 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return "out of memory" in text or "can't allocate memory" in text
 
 
-def _free_host_memory() -> float:
-    """Bytes; where the system does not tell, 4 GB are taken for granted."""
+def free_host_memory() -> float:
+    """Free memory of this machine in bytes; where the system does not tell, half of what it has, or 4 GB."""
     try:
-        with Path("/proc/meminfo").open(encoding="ascii") as facts:
-            for line in facts:
-                if line.startswith("MemAvailable:"):
-                    return float(line.split()[1]) * 1024
-    except OSError:
+        return available_in_meminfo(Path("/proc/meminfo").read_text(encoding="ascii"))
+    except (OSError, ValueError):
         pass
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    if sys.platform == "win32":
+        return _free_windows_memory()
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) / 2
     return 4.0 * 2**30
+
+
+def available_in_meminfo(text: str) -> float:
+    """Bytes that Linux' /proc/meminfo calls available; raises ValueError where it does not."""
+    for line in text.splitlines():
+        if line.startswith("MemAvailable:"):
+            return float(line.split()[1]) * 1024
+    raise ValueError("no MemAvailable")
+
+
+def _free_windows_memory() -> float:
+    class Status(ctypes.Structure):
+        _fields_ = (
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            *((name, ctypes.c_ulonglong) for name in ("total", "available", "b", "c", "d", "e", "f")),
+        )
+
+    status = Status(length=ctypes.sizeof(Status))
+    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined]
+    return float(status.available)

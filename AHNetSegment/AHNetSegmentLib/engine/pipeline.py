@@ -31,7 +31,8 @@ INPUT_BATCH_VOXELS = 2_000_000
 RETURN_BATCH_BYTES = 32 * 2**20
 AIR_MARGIN = 16
 KEPT_MB = 768
-"""Beyond that, maps of the first layers are made twice rather than kept: a tenth more time, a third less memory."""
+"""Beyond that, a CPU makes the maps of the first layers twice rather than keep them: a tenth more time, a third less
+memory, which the rest of the machine wants too."""
 ALIGNMENT = 32
 
 
@@ -84,7 +85,7 @@ class Pipeline:
         self.classes = card.network.classes
         self.batch_bytes = batch_bytes(device, memory_mb)
         kept = self.network.memory_bytes(self.grid.model, self.batch_bytes, remade=False) / 2**20
-        self.remade = kept > min(memory_mb, KEPT_MB)
+        self.remade = kept > (min(memory_mb, KEPT_MB) if device.type == "cpu" else memory_mb)
         self.chunks = plan_windows(self.grid.model, card.network, self._memory, memory_mb)
         self.transport = Transport(device)
 
@@ -184,7 +185,7 @@ class _Return:
         self.transport = transport
         self.labels = labels
         self.shares = shares
-        self.slices = LinearAxis.same_field(grid.model[0], grid.scan[0])
+        self.slices = LinearAxis.same_field(grid.model[0], grid.scan[0]).to(transport.device)
         self.shrinks = grid.model[1] > grid.scan[1] or grid.model[2] > grid.scan[2]
         self.plane = coarse if not grid.resampled else PlaneMap.same_field(grid.model[1:], grid.scan[1:])
         self.direct = coarse is not None and not self.shrinks
@@ -194,7 +195,7 @@ class _Return:
 
     def take(self, logits: Tensor) -> None:
         """Takes the next slices, (n, classes, h, w), and writes what they complete."""
-        finite = torch.isfinite(logits).all()
+        finite = torch.stack(torch.aminmax(logits)).isfinite().all()
         self.finite = finite if self.finite is None else self.finite & finite
         self.queue.append(logits)
         bytes_each = 4 * logits.shape[1] * self.grid.scan[1] * self.grid.scan[2]

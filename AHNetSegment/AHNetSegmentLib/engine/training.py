@@ -169,7 +169,7 @@ class Trainer:
         stage = self.recipe.stages[self._state.stage]
         started, first = time.monotonic(), self._state.step
         saved, before = started, self._state.seconds
-        losses: list[float] = []
+        losses: list[Tensor] = []
         self.network.train()
         for images, labels in self._batches():
             losses.append(self._step(stage, images, labels))
@@ -178,7 +178,8 @@ class Trainer:
             self._state.seconds = before + now - started
             if self._state.step % self.options.report_every and self._state.step != stage.steps:
                 continue
-            mean, losses = sum(losses) / len(losses), []
+            # Read now only: to read a loss is to wait for the device.
+            mean, losses = float(torch.stack(losses).mean()), []
             self._log_entry(loss=round(mean, 5))
             pace = (now - started) / (self._state.step - first)
             left = pace * (stage.steps - self._state.step + sum(s.steps for s in self._later_stages()))
@@ -206,7 +207,7 @@ class Trainer:
             pin_memory=self.device.type == "cuda",
         )
 
-    def _step(self, stage: Stage, images: Tensor, labels: Tensor) -> float:
+    def _step(self, stage: Stage, images: Tensor, labels: Tensor) -> Tensor:
         done = self._state.step / stage.steps
         for group in self.optimizer.param_groups:
             group["lr"] = stage.learning_rate * (1 - done) ** POLYNOMIAL_DECAY
@@ -224,7 +225,7 @@ class Trainer:
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self._update_average()
-        return float(loss.detach())
+        return loss.detach()
 
     def _update_average(self) -> None:
         steps = self._state.step + 1

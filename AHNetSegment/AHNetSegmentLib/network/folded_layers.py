@@ -132,8 +132,10 @@ def enlargement(
     assert isinstance(resize, Resize)
     plane = plane_map(resize, before, after) if in_plane else None
     if resize.align_corners:
-        return Enlarged(before[0], LinearAxis.aligned_corners(before[0], after[0]), plane, at_once)
-    return Enlarged(before[0], LinearAxis.multiplied(before[0], after[0], slice_factor), plane, at_once)
+        slices = LinearAxis.aligned_corners(before[0], after[0])
+    else:
+        slices = LinearAxis.multiplied(before[0], after[0], slice_factor)
+    return Enlarged(before[0], slices.to(target.device), plane, at_once)
 
 
 def plane_map(resize: Resize, before: Size, after: Size) -> PlaneMap:

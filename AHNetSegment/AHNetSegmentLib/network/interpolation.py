@@ -17,11 +17,13 @@ class LinearAxis:
     """The places of the samples of one grid between those of another, along one axis.
 
     Attributes:
+        ranges: for each output sample, the range [first, last) of the input samples that it lies between.
         lower: long (outputs,): the input sample at or before each output sample.
         upper: long (outputs,): the one at or after it.
         weight: float32 (outputs,): of the upper one.
     """
 
+    ranges: tuple[tuple[int, int], ...]
     lower: Tensor
     upper: Tensor
     weight: Tensor
@@ -46,20 +48,25 @@ class LinearAxis:
     def of_places(cls, places: Tensor, inputs: int) -> LinearAxis:
         """From the output samples' places in input samples, float64; what lies beyond the ends goes to the ends."""
         places = places.clamp(0, inputs - 1)
-        lower = places.floor().long()
-        return cls(lower, places.ceil().long(), (places - lower).float())
+        lower, upper = places.floor().long(), places.ceil().long()
+        ranges = tuple(zip(lower.tolist(), (upper + 1).tolist(), strict=True))
+        return cls(ranges, lower, upper, (places - lower).float())
+
+    def to(self, device: torch.device) -> LinearAxis:
+        """The same, with its tensors on a device, where :meth:`of_batch` needs them."""
+        return LinearAxis(self.ranges, self.lower.to(device), self.upper.to(device), self.weight.to(device))
 
     def __len__(self) -> int:
-        return len(self.lower)
+        return len(self.ranges)
 
     def needs(self, start: int, stop: int) -> tuple[int, int]:
         """The range [first, last) of input samples that the output samples [start, stop) lie between."""
-        return int(self.lower[start]), int(self.upper[stop - 1]) + 1
+        return self.ranges[start][0], self.ranges[stop - 1][1]
 
     def of_batch(self, batch: Tensor, first: int, start: int, stop: int) -> Tensor:
         """The output samples [start, stop) along the first axis of a batch whose first sample is number `first`."""
-        lower, upper = (places[start:stop].to(batch.device) - first for places in (self.lower, self.upper))
-        weight = self.weight[start:stop].to(batch).reshape(-1, *[1] * (batch.dim() - 1))
+        lower, upper = self.lower[start:stop] - first, self.upper[start:stop] - first
+        weight = self.weight[start:stop].to(batch.dtype).reshape(-1, *[1] * (batch.dim() - 1))
         return torch.lerp(batch[lower], batch[upper], weight)
 
 
@@ -105,7 +112,7 @@ class PlaneMap:
         return larger[:, :, : len(self.rows), : len(self.columns)]
 
     def largest_channel(self, images: Tensor) -> Tensor:
-        """Which channel of the interpolated images is the largest: uint8 (n, H, W).
+        """Which channel of the interpolated images, on the CPU, is the largest: uint8 (n, H, W).
 
         Interpolated values are convex combinations, so where the same channel is the largest at all four corners it
         is the largest everywhere between them. Only the other places are interpolated, in float32.
@@ -113,8 +120,7 @@ class PlaneMap:
         images = images.permute(0, 2, 3, 1)
         corners = images.argmax(dim=3).to(torch.uint8)
         cells = _common_values(corners)
-        lower = (self.rows.lower.to(images.device), self.columns.lower.to(images.device))
-        found = cells.index_select(1, lower[0]).index_select(2, lower[1])
+        found = cells.index_select(1, self.rows.lower).index_select(2, self.columns.lower)
         flat = found.view(-1)
         mixed = (flat == _MIXED).nonzero()[:, 0]
         flat[mixed] = self._largest_at(images, mixed)
@@ -130,13 +136,13 @@ class PlaneMap:
         pixels = images.reshape(-1, images.shape[3])
         sides = []
         for rows in (self.rows.lower, self.rows.upper):
-            start = (image + rows.to(places.device)[row]) * width
+            start = (image + rows[row]) * width
             left, right = (
-                pixels.index_select(0, start + columns.to(places.device)[column]).float()
+                pixels.index_select(0, start + columns[column]).float()
                 for columns in (self.columns.lower, self.columns.upper)
             )
-            sides.append(left.lerp_(right, self.columns.weight.to(places.device)[column, None]))
-        values = sides[0].lerp_(sides[1], self.rows.weight.to(places.device)[row, None])
+            sides.append(left.lerp_(right, self.columns.weight[column, None]))
+        values = sides[0].lerp_(sides[1], self.rows.weight[row, None])
         return values.argmax(dim=1).to(torch.uint8)
 
 

@@ -104,18 +104,6 @@ class AHNetSettings(_JsonSettings):
         interpolation = sum(strides[count] if self.slice_strides[count] == 2 else 0 for count in range(5))
         return 1 + dense + interpolation + strides[4]
 
-    @property
-    def map_values_per_voxel(self) -> float:
-        """About how many numbers the network holds at once per voxel of its input, at the widest place.
-
-        That is the last dense block: its input, the next concatenation, the normalised copy of it and the
-        bottleneck, at half the rows and columns; and the logits before and after upsampling.
-        """
-        stem = scaled_channels(64, self.width)
-        widest = stem + 3 * self.growth
-        at_stem = stem + 3 * widest + self.bottleneck * self.growth
-        return at_stem / (4 * self.slice_strides[0]) + 2.5 * self.classes
-
 
 @dataclass(frozen=True)
 class MCGCNSettings(_JsonSettings):

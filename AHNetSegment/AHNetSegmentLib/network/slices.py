@@ -265,10 +265,9 @@ class Enlarged(AlongSlices):
         super().__init__(length, len(slices), at_once)
         self.slices = slices
         self.plane = plane
-        self._ranges = [(int(low), int(high) + 1) for low, high in zip(slices.lower, slices.upper, strict=True)]
 
     def needs(self, output: int) -> tuple[int, int]:
-        return self._ranges[output]
+        return self.slices.ranges[output]
 
     def compute(self, start: int, stop: int) -> Tensor:
         first, last = self.needs(start)[0], self.needs(stop - 1)[1]

@@ -167,7 +167,8 @@ class _Stream:
             count = at_once(level, width)
             self.ups.append(up.enlarged(before, level, factor, count) if factor else None)
             self.blocks.append(_DenseStream(block, level, count))
-        self.head = _HeadStream(network._head, conv_x, image, strides[0], at_once(image, settings.classes), enlarged)
+        counts = (at_once(conv_x, widest), at_once(image, settings.classes))
+        self.head = _HeadStream(network._head, conv_x, image, strides[0], counts, enlarged)
 
     def run(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         for batch in batches:
@@ -282,23 +283,24 @@ class _HeadStream:
     needs no padding and features and pyramid come side by side without being joined by copying.
     """
 
-    def __init__(self, head: FoldedHead, level: Size, size: Size, factor: int, at_once: int, enlarged: bool) -> None:
+    def __init__(
+        self, head: FoldedHead, before: Size, after: Size, factor: int, at_once: tuple[int, int], enlarged: bool
+    ) -> None:
         self.head = head
-        self.enlarged = enlargement(head.resize, head.target, level, size, factor, at_once, enlarged)
-        self.frame = head.rectified.rest.repeat(1, 1, level[1] + 2, level[2] + 2).contiguous(
-            memory_format=torch.channels_last
-        )
+        self.enlarged = enlargement(head.resize, head.target, before, after, factor, at_once[1], enlarged)
+        self.frames = head.rectified.rest.repeat(min(before[0], at_once[0]), 1, before[1] + 2, before[2] + 2)
+        self.frames = self.frames.contiguous(memory_format=torch.channels_last)
 
     def __call__(self, x: Tensor) -> Iterator[Tensor]:
-        for n in range(len(x)):
-            for logits in self.enlarged(self._coarse_logits(x[n : n + 1])):
+        for part in x.split(len(self.frames)):
+            for logits in self.enlarged(self._coarse_logits(part)):
                 yield logits[:, : self.head.classes]
 
     def _coarse_logits(self, x: Tensor) -> Tensor:
         head = self.head
-        inner = self.frame[:, :, 1:-1, 1:-1]
+        frames = self.frames[: len(x)]
+        inner = frames[:, :, 1:-1, 1:-1]
         if head.levels:
-            pooled = torch.cat(head.pyramid.levels(x), dim=1)
-            inner[:, : head.levels] = head.pooled(pooled)
+            inner[:, : head.levels] = head.pooled(torch.cat(head.pyramid.levels(x), dim=1))
         head.features(x, out=inner[:, head.levels :])
-        return head.conv(self.frame)
+        return head.conv(frames)
