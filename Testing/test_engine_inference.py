@@ -232,6 +232,16 @@ def test_air_around_the_object_is_not_searched(rule: Intensity, limit: float) ->
     assert np.prod(seen[0]) < volume.array.size / 8
 
 
+def test_a_network_that_stretches_its_maps_sees_the_whole_scan() -> None:
+    settings = AHNetSettings(classes=3, width=0.125, align_corners=True, padded_pyramid=True, pyramid_levels=1)
+    model = random_model(network=settings)
+    volume = air_around(object_volume(), 0.0)
+    with torch.inference_mode():
+        image = torch.from_numpy(volume.array / 50 - 1)[None, None]
+        expected = model.network(image).argmax(dim=1)[0].numpy()
+    assert (segment(volume, model, EXACT).labels == expected).mean() > 0.9999
+
+
 def test_a_volume_of_nothing_but_air_gives_nothing_and_says_so() -> None:
     volume = noise_volume((6, 20, 20))
     result = segment(volume, random_model(intensity=Intensity("window", 200.0, 300.0)), EXACT)

@@ -78,30 +78,37 @@ def segment_with_peer(volume: str, model: str, labels: str) -> dict[str, Any]:
     return {"seconds": seconds, "peak_mb": peak_mb()}
 
 
-def our_windows(volume: str, model: str, precision: str, labels: str) -> dict[str, Any]:
-    """Our network under the peer's own windows: the same arithmetic, if the labels agree."""
+def peer_in_one_piece(volume: str, model: str, labels: str, slices: int) -> dict[str, Any]:
+    """MONAI's AHNet on the first slices without any windows, which only a large machine can do."""
     loaded = load_model(Path(model))
-    network = StreamedAHNet(loaded.network, CPU, getattr(torch, precision))
-
-    def predict(windows: torch.Tensor) -> torch.Tensor:
-        slices = windows[0].permute(3, 0, 1, 2)
-        logits = torch.cat(list(network.run(iter(slices.split(8)), (len(slices), *slices.shape[2:]))))
-        return logits.float().permute(1, 2, 3, 0)[None]
-
-    np.save(labels, slide(read_scan(volume), loaded.card.intensity, predict))
-    return {}
+    scan = read_scan(volume, slices)
+    network = peer_network(loaded.network)
+    with torch.inference_mode():
+        found = network(slices_last(scan, loaded.card.intensity)).argmax(dim=1)
+    np.save(labels, slices_first(found))
+    return {"peak_mb": peak_mb()}
 
 
 @torch.inference_mode()
-def slide(scan: Volume, rule: Intensity, predict: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
-    """Labels (k, j, i) by MONAI's sliding windows, which have the slice axis last."""
+def slide(scan: Volume, rule: Intensity, network: torch.nn.Module) -> np.ndarray:
+    """Labels (k, j, i) by MONAI's sliding windows."""
     from monai.inferers import sliding_window_inference
 
-    image = intensity_map(rule, scan.array).apply(torch.from_numpy(scan.array.astype(np.float32)))
-    image = image.permute(1, 2, 0)[None, None]
-    logits = sliding_window_inference(image, (*WINDOW[1:], WINDOW[0]), 1, predict, mode="gaussian")
+    image = slices_last(scan, rule)
+    logits = sliding_window_inference(image, (*WINDOW[1:], WINDOW[0]), 1, network, mode="gaussian")
     assert isinstance(logits, torch.Tensor)
-    return np.ascontiguousarray(logits.argmax(dim=1)[0].to(torch.uint8).permute(2, 0, 1).numpy())
+    return slices_first(logits.argmax(dim=1))
+
+
+def slices_last(scan: Volume, rule: Intensity) -> torch.Tensor:
+    """(1, 1, H, W, D), normalised, as MONAI's network has it."""
+    image = intensity_map(rule, scan.array).apply(torch.from_numpy(scan.array.astype(np.float32)))
+    return image.permute(1, 2, 0)[None, None]
+
+
+def slices_first(labels: torch.Tensor) -> np.ndarray:
+    """Labels (1, H, W, D) as uint8 (k, j, i)."""
+    return np.ascontiguousarray(labels[0].to(torch.uint8).permute(2, 0, 1).numpy())
 
 
 def click(volume: str, model: str, rounds: int) -> dict[str, Any]:
@@ -340,7 +347,7 @@ def resident_mb() -> float:
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "ours": segment_with_ours,
     "peer": segment_with_peer,
-    "our-windows": our_windows,
+    "peer-in-one-piece": peer_in_one_piece,
     "click": click,
     "train": train,
     "arithmetic": arithmetic,

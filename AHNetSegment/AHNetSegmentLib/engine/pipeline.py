@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..network.interpolation import LinearAxis, PlaneMap
+from ..network.settings import AHNetSettings
 from ..network.slices import SliceQueue
 from .device import batch_bytes, interpolates_with_low_pass
 from .errors import Cancelled, VolumeError
@@ -72,7 +73,7 @@ class Pipeline:
         memory_mb: float,
     ) -> None:
         card = model.card
-        self.box = self._searched(scan, intensities.lower, card.network.slice_stride)
+        self.box = self._searched(scan, intensities.lower, card.network)
         self.empty = self.box is None
         self.network_seconds = 0.0
         if self.box is None:
@@ -154,16 +155,20 @@ class Pipeline:
             self._count.add(stop - start)
 
     @staticmethod
-    def _searched(scan: Array, lower: float, slice_stride: int) -> tuple[slice, ...] | None:
+    def _searched(scan: Array, lower: float, network: AHNetSettings) -> tuple[slice, ...] | None:
         """The scan without the air around the patient, with a margin; None where there is nothing but air.
 
-        It begins where the network's strided layers begin anew, so that they see the same pairs of voxels.
+        It begins where the network's strided layers begin anew, so that they see the same pairs of voxels. A network
+        that stretches its maps from corner to corner gives other results for other sizes: it gets the whole scan.
         """
         box = occupied(scan, lower)
         if box is None:
             return None
+        if network.align_corners:
+            return tuple(slice(0, length) for length in scan.shape)
         spans = []
-        for (start, stop), length, step in zip(box, scan.shape, (slice_stride, ALIGNMENT, ALIGNMENT), strict=True):
+        steps = (network.slice_stride, ALIGNMENT, ALIGNMENT)
+        for (start, stop), length, step in zip(box, scan.shape, steps, strict=True):
             margin = min(step, AIR_MARGIN)
             spans.append(slice(max(0, start - margin) // step * step, min(length, stop + margin)))
         return tuple(spans)
