@@ -1,7 +1,7 @@
 """Our speed and memory against the maintained AH-Net's, on this machine: ``make bench``.
 
 Every measurement is a process of its own with two threads; ours and the peer's take turns, and medians count. Writes
-``bench.json`` and prints a table that says which of its targets each figure reaches.
+``bench.json`` part by part and prints a table that says which of its targets each figure reaches.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import SimpleITK as sitk
 
 from AHNetSegmentLib.engine.allocator import keep_freed_memory
 from AHNetSegmentLib.engine.build import train_model
+from AHNetSegmentLib.engine.files import write_text
 from AHNetSegmentLib.engine.text_table import text_table
 from AHNetSegmentLib.engine.training import TrainingProgress
 
@@ -49,14 +50,14 @@ class Bench:
         data: the folder of labelled data.
         work: folder of volume, weights and labels.
         rounds: measurements of each figure.
-        found: results by part.
-        rows: of the table: figure, value, target, verdict.
+        found: what the part that runs has found.
+        rows: its rows of the table: figure, value, target, verdict.
     """
 
     data: Path
     work: Path
     rounds: int
-    found: dict[str, Any] = field(default_factory=dict)
+    found: Any = None
     rows: list[list[str]] = field(default_factory=list)
 
     @property
@@ -66,6 +67,10 @@ class Bench:
     @property
     def model(self) -> str:
         return str(self.work / "full-width")
+
+    @property
+    def results(self) -> Path:
+        return self.work / "bench.json"
 
     @property
     def half_width_model(self) -> str:
@@ -98,13 +103,28 @@ def main() -> None:
     prepare(bench)
     for number in options.parts:
         print(f"Part {number}", file=sys.stderr, flush=True)
+        bench.rows = []
         PARTS[number](bench)
-    table = text_table(["Figure", "Here", "Target", ""], bench.rows)
-    print(table)
-    result = {"machine": machine(), "rounds": bench.rounds, "parts": bench.found, "table": bench.rows}
-    path = bench.work / "bench.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"\nWritten: {path}")
+        keep(bench, number)
+    results = kept(bench)
+    rows = [row for number in sorted(results) for row in results[number]["table"]]
+    print(text_table(["Figure", "Here", "Target", ""], rows))
+    print(f"\nWritten: {bench.results}")
+
+
+def kept(bench: Bench) -> dict[str, Any]:
+    """The results of the parts that have run, in this call or in earlier ones."""
+    if not bench.results.is_file():
+        return {}
+    results: dict[str, Any] = json.loads(bench.results.read_text(encoding="utf-8"))
+    return results
+
+
+def keep(bench: Bench, number: str) -> None:
+    """Writes a part's results beside those of the others, so that no later failure loses them."""
+    part = {"machine": machine(), "rounds": bench.rounds, "found": bench.found, "table": bench.rows}
+    results = dict(sorted({**kept(bench), number: part}.items()))
+    write_text(bench.results, json.dumps(results, indent=1) + "\n")
 
 
 def machine() -> dict[str, Any]:
@@ -191,7 +211,7 @@ def against_peer(bench: Bench) -> None:
     dice = {name: mean_dice(found, truth) for name, found in maps.items()}
     windows = {name: float((maps[name] == maps["peer"]).mean()) for name in ("bfloat16", "float32")}
     pieces = agreement_in_one_piece(bench, both)
-    bench.found["1"] = {
+    bench.found = {
         "seconds": seconds,
         "peak_mb": memory,
         "same_labels_as_peer_in_one_piece": pieces,
@@ -261,7 +281,7 @@ def waiting(bench: Bench) -> None:
         seconds, share, surfaces = (found[name][key] for key in ("seconds", "share", "surface_seconds"))
         text = f"{seconds:.2f} s, network {share:.0%}; surfaces for 3D {surfaces:.2f} s more"
         bench.row(f"2 {name}", text, "80%", share >= 0.8)
-    bench.found["2"] = found
+    bench.found = found
 
 
 def growth(bench: Bench) -> None:
@@ -276,7 +296,7 @@ def growth(bench: Bench) -> None:
             )
     each = {slices: median(found, "seconds") / slices for slices, found in runs.items()}
     beyond = {slices: median(found, "beyond_mb") for slices, found in runs.items()}
-    bench.found["3"] = {"seconds_a_slice": each, "beyond_mb": beyond, "runs": runs}
+    bench.found = {"seconds_a_slice": each, "beyond_mb": beyond, "runs": runs}
     for slices in GROWTH:
         bench.row(
             f"3 {slices} slices", f"{each[slices] * 1e3:.1f} ms a slice, {beyond[slices]:.0f} MB beyond in and out"
@@ -294,7 +314,7 @@ def training(bench: Bench) -> None:
             found.append(bench.job("train", which=which, rounds=3, batch=2))
     seconds = {which: median(found, "seconds") for which, found in runs.items()}
     ratio = seconds["peer"] / seconds["ours"]
-    bench.found["4"] = {"seconds": seconds, "ratio": ratio, "runs": runs}
+    bench.found = {"seconds": seconds, "ratio": ratio, "runs": runs}
     bench.row(
         "4 a training step, two patches of 32x128x128: peer, ours",
         f"{seconds['peer']:.2f} s, {seconds['ours']:.2f} s: {ratio:.1f} times faster",
@@ -307,7 +327,7 @@ def arithmetic(bench: Bench) -> None:
     """Part 5: the share of the machine's matrix-product rate."""
     found = {name: bench.job("arithmetic", model=bench.model, precision=name, rounds=bench.rounds)
              for name in ("bfloat16", "float32")}  # fmt: skip
-    bench.found["5"] = found
+    bench.found = found
     for name, rates in found.items():
         bench.row(
             f"5 matrix product and inference, {name}",
@@ -328,7 +348,7 @@ def ceiling(bench: Bench) -> None:
         found = bench.job("window", model=bench.model, runtime=name, rounds=bench.rounds, work=str(bench.work))
         seconds[name] = found["seconds"]
         bench.row(f"6 one window of 32x256x256: {name}", f"{seconds[name]:.2f} s")
-    bench.found["6"] = seconds
+    bench.found = seconds
 
 
 def median(runs: Sequence[dict[str, Any]], name: str) -> float:

@@ -262,7 +262,9 @@ def exported(network: AHNet, window: torch.Tensor, work: Path) -> Path:
     path = work / "window.onnx"
     if not path.is_file():
         plain = network.to(memory_format=torch.contiguous_format)
-        torch.onnx.export(plain, (window,), str(path), dynamo=False, opset_version=17)
+        # Without oneDNN the trace holds plain convolutions, which ONNX knows.
+        with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False):
+            torch.onnx.export(plain, (window,), str(path), dynamo=True, external_data=False, verbose=False)
     return path
 
 

@@ -130,10 +130,11 @@ class Head(Up):
         super().__init__(settings, inputs, settings.classes, settings.slice_strides[0], in_plane=3)
 
     def forward(self, x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:  # type: ignore[override]
-        if isinstance(self.up, LearnedResize):
+        missing = -self.conv.out_channels % 8
+        if isinstance(self.up, LearnedResize) or not missing:
             return super().forward(x, size)
         # Vector units want channels in eights: upsampling 14 channels takes twice as long as upsampling 16.
-        weight = F.pad(self.conv.weight, (*[0] * 9, -self.conv.out_channels % 8))
+        weight = F.pad(self.conv.weight, (*[0] * 9, missing))
         logits = self.conv._conv_forward(F.relu(self.norm(x), inplace=True), weight, None)
         larger: torch.Tensor = self.up(logits, size)
         return larger[:, : self.conv.out_channels]
