@@ -23,7 +23,7 @@ from .package import Model
 from .preprocess import IntensityMap, ModelGrid, occupied, resize_plane
 from .transport import Transport
 from .volume import Array
-from .windows import Blend, Window, plan_windows
+from .windows import STRIDE, Blend, Window, plan_windows
 
 Progress = Callable[[int, int], bool]
 """Called as ``progress(done, total)`` every few slices; returning False stops the run."""
@@ -34,7 +34,6 @@ AIR_MARGIN = 16
 KEPT_MB = 768
 """Beyond that, a CPU makes the maps of the first layers twice rather than keep them: a tenth more time, a third less
 memory, which the rest of the machine wants too."""
-ALIGNMENT = 32
 
 
 class Network(Protocol):
@@ -74,7 +73,6 @@ class Pipeline:
     ) -> None:
         card = model.card
         self.box = self._searched(scan, intensities.lower, card.network)
-        self.empty = self.box is None
         self.network_seconds = 0.0
         if self.box is None:
             return
@@ -89,6 +87,11 @@ class Pipeline:
         self.remade = kept > (min(memory_mb, KEPT_MB) if device.type == "cpu" else memory_mb)
         self.chunks = plan_windows(self.grid.model, card.network, self._memory, memory_mb)
         self.transport = Transport(device)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing but air, and so nothing to do."""
+        return self.box is None
 
     def _memory(self, size: Sequence[int]) -> float:
         return self.network.memory_bytes(size, self.batch_bytes, remade=self.remade)
@@ -167,7 +170,7 @@ class Pipeline:
         if network.align_corners:
             return tuple(slice(0, length) for length in scan.shape)
         spans = []
-        steps = (network.slice_stride, ALIGNMENT, ALIGNMENT)
+        steps = (network.slice_stride, STRIDE, STRIDE)
         for (start, stop), length, step in zip(box, scan.shape, steps, strict=True):
             margin = min(step, AIR_MARGIN)
             spans.append(slice(max(0, start - margin) // step * step, min(length, stop + margin)))
@@ -185,15 +188,16 @@ class _Return:
         shares: Sequence[Array] | None,
         coarse: PlaneMap | None,
     ) -> None:
-        """`coarse`: if the scan is not resampled, the logits still lack this enlargement."""
+        """`coarse`: labels are to be found between logits; unless the scan is resampled, they lack this enlargement."""
         self.grid = grid
         self.transport = transport
         self.labels = labels
         self.shares = shares
         self.slices = LinearAxis.same_field(grid.model[0], grid.scan[0]).to(transport.device)
         self.shrinks = grid.model[1] > grid.scan[1] or grid.model[2] > grid.scan[2]
-        self.plane = coarse if not grid.resampled else PlaneMap.same_field(grid.model[1:], grid.scan[1:])
-        self.direct = coarse is not None and not self.shrinks
+        self.plane = coarse
+        if coarse is not None and grid.resampled:
+            self.plane = None if self.shrinks else PlaneMap.same_field(grid.model[1:], grid.scan[1:])
         self.queue = SliceQueue()
         self.written = 0
         self.finite: Tensor | None = None
@@ -234,8 +238,7 @@ class _Return:
         logits = self.queue.between(low, high)
         if self.grid.scan[0] != self.grid.model[0]:
             logits = self.slices.of_batch(logits, low, start, stop)
-        if self.direct:
-            assert self.plane is not None
+        if self.plane is not None:
             self._put(self.labels, start, self.plane.largest_channel(logits))
             return
         if self.shrinks:

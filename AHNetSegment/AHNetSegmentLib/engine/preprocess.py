@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -91,16 +92,19 @@ class ModelGrid:
         """Whether the two grids differ."""
         return self.scan != self.model
 
+    @cached_property
+    def _slices(self) -> LinearAxis:
+        return LinearAxis.same_field(self.scan[0], self.model[0])
+
     def to_model(self, scan: Array, start: int, stop: int) -> Tensor:
         """Slices ``start`` to ``stop`` of the model's grid as float32 (stop - start, h, w), from the scan (D, H, W).
 
         Linear along the slices; in plane linear with a low-pass filter where the model's pixels are larger.
         """
-        slices = LinearAxis.same_field(self.scan[0], self.model[0])
-        first, last = slices.needs(start, stop)
+        first, last = self._slices.needs(start, stop)
         slab = torch.from_numpy(np.array(scan[first:last], dtype=np.float32, order="C"))
         slab = resize_plane(slab[None], self.model[1:])[0]
-        return slab if self.scan[0] == self.model[0] else slices.of_batch(slab, first, start, stop)
+        return slab if self.scan[0] == self.model[0] else self._slices.of_batch(slab, first, start, stop)
 
 
 def resize_plane(images: Tensor, size: Sequence[int]) -> Tensor:

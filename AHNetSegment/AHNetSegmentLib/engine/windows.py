@@ -15,6 +15,7 @@ TILE_OVERLAP = 0.25
 SMALLEST_TILE = 64
 LARGEST_MARGIN = 16
 STRIDE = 32
+"""Of the network's deepest map, in plane."""
 
 
 @dataclass(frozen=True)

@@ -107,14 +107,9 @@ class FoldedUp:
     def __init__(self, up: NormConv, target: Target) -> None:
         self.rectified, (self.conv,) = rectified_convolution(up.norm, [plane_weight(up.conv)], target)
         self.resize = up.up if isinstance(up, Up) else None
-        self.target = target
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.conv(self.rectified(x))
-
-    def enlarged(self, before: Size, after: Size, slice_factor: int, at_once: int) -> AlongSlices:
-        """The enlargement of a map of one size to another."""
-        return enlargement(self.resize, self.target, before, after, slice_factor, at_once)
 
 
 def enlargement(

@@ -6,7 +6,6 @@ batch. BatchNorm counts with its running statistics, y = scale * x + shift.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ _LARGEST_TURN = {torch.float16: 2e4}
 """A BatchNorm whose ReLU turns on beyond this value is a constant; 1e9 where half precision sets no closer limit."""
 
 _FEW_CHANNELS = 64
+_SIDE_BY_SIDE = 8
 
 
 class Target(NamedTuple):
@@ -118,46 +118,49 @@ class Rectified:
     one of negative scale the same holds with min. The rest is linear and goes into the convolution that follows.
 
     Args:
-        lower: (C,) for max; minus infinity in channels of negative scale.
-        upper: (C,) for min; infinity in channels of positive scale.
-        rest: (C,): the value at which a channel stands for zero.
-        target: device and precision.
+        lower: (1, C, 1, 1) for max; minus infinity in channels of negative scale.
+        upper: the same for min, infinity in channels of positive scale; None where no channel needs it.
+        rest: (1, C, 1, 1): the value at which a channel stands for zero.
     """
 
-    def __init__(self, lower: Tensor, upper: Tensor, rest: Tensor, target: Target) -> None:
-        self.rest = _per_channel(rest, target)
-        self._lower = _per_channel(lower, target)
-        self._upper = _per_channel(upper, target) if bool(torch.isfinite(upper).any()) else None
+    def __init__(self, lower: Tensor, upper: Tensor | None, rest: Tensor) -> None:
+        self.rest = rest
+        self._limits = (lower, upper)
+        self._row_limits = (_side_by_side(lower), None if upper is None else _side_by_side(upper))
 
     def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """The limited values of images (n, C, H, W), new or in `out`."""
         rows = self._rows(x) if out is None else None
         if rows is None:
-            return _limited(x, self._lower, self._upper, out)
-        times = rows.shape[-1] // x.shape[1]
-        lower, upper = (None if limit is None else limit.flatten().repeat(times) for limit in self._limits())
-        assert lower is not None
-        flat = _limited(rows, lower, upper, None)
+            return _limited(x, *self._limits, out)
+        flat = _limited(rows, *self._row_limits, None)
         return flat.view(x.shape[0], x.shape[2], x.shape[3], x.shape[1]).permute(0, 3, 1, 2)
 
     def parted(self, channels: int) -> tuple[Rectified, Rectified]:
         """The same for the first channels alone, and for the others alone."""
-        first, others = copy.copy(self), copy.copy(self)
-        for part, place in ((first, slice(None, channels)), (others, slice(channels, None))):
-            part._lower, part.rest = self._lower[:, place], self.rest[:, place]
-            part._upper = None if self._upper is None else self._upper[:, place]
+        lower, upper = self._limits
+        first, others = (
+            Rectified(lower[:, place], None if upper is None else upper[:, place], self.rest[:, place])
+            for place in (slice(None, channels), slice(channels, None))
+        )
         return first, others
-
-    def _limits(self) -> tuple[Tensor, Tensor | None]:
-        return self._lower, self._upper
 
     @staticmethod
     def _rows(x: Tensor) -> Tensor | None:
         """Pixels of few channels side by side as rows that vector units like; None where that does not fit."""
         channels, columns = x.shape[1], x.shape[3]
-        if channels >= _FEW_CHANNELS or columns % 8 or not x.is_contiguous(memory_format=torch.channels_last):
+        if (
+            channels >= _FEW_CHANNELS
+            or columns % _SIDE_BY_SIDE
+            or not x.is_contiguous(memory_format=torch.channels_last)
+        ):
             return None
-        return x.permute(0, 2, 3, 1).reshape(-1, 8 * channels)
+        return x.permute(0, 2, 3, 1).reshape(-1, _SIDE_BY_SIDE * channels)
+
+
+def _side_by_side(limit: Tensor) -> Tensor:
+    """A limit (1, C, 1, 1) for the pixels of a row."""
+    return limit.flatten().repeat(_SIDE_BY_SIDE)
 
 
 def _limited(x: Tensor, lower: Tensor, upper: Tensor | None, out: Tensor | None) -> Tensor:
@@ -194,7 +197,11 @@ def rectified_convolution(
     infinite = torch.full_like(turn, torch.inf)
     lower = torch.where((slope > 0) | constant, turn, -infinite)
     upper = torch.where((slope < 0) | constant, turn, infinite)
-    limits = Rectified(lower, upper, rest, target)
+    limits = Rectified(
+        _per_channel(lower, target),
+        _per_channel(upper, target) if bool(torch.isfinite(upper).any()) else None,
+        _per_channel(rest, target),
+    )
     convolutions = []
     for weight in weights:
         scaled = weight * slope[:, None, None]

@@ -165,7 +165,8 @@ class _Stream:
             network._ups, network._blocks, coarser, skip_levels, widths, factors, strict=True
         ):
             count = at_once(level, width)
-            self.ups.append(up.enlarged(before, level, factor, count) if factor else None)
+            larger = enlargement(up.resize, network.target, before, level, factor, count) if factor else None
+            self.ups.append(larger)
             self.blocks.append(_DenseStream(block, level, count))
         counts = (at_once(conv_x, widest), at_once(image, settings.classes))
         self.head = _HeadStream(network._head, conv_x, image, strides[0], counts, enlarged)
