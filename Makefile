@@ -31,7 +31,7 @@ lint: $(INSTALLED)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-# Against MONAI's AH-Net, with labelled data in ../shared: half an hour, and an hour of training at the first call.
+# Against MONAI's AH-Net, with labelled data in ../shared: half an hour, and as long for training at the first call.
 bench: $(INSTALLED) $(VENV)/bench-installed
 	$(BIN)/python Testing/bench/bench.py $(BENCH)
 

@@ -52,6 +52,24 @@ def test_auto_takes_a_precision_that_the_device_has_natively(
     assert choose_precision("auto", torch.device(device), machine) == precision
 
 
+@pytest.mark.parametrize(("bfloat16_seconds", "faster"), [(0.5, True), (2.0, False)])
+def test_bfloat16_counts_only_where_it_is_faster(
+    monkeypatch: pytest.MonkeyPatch, bfloat16_seconds: float, faster: bool
+) -> None:
+    """Some CPUs multiply bfloat16 natively at half the rate of float32."""
+    monkeypatch.setattr(
+        device_module,
+        "_seconds_of_product",
+        lambda matrix: bfloat16_seconds if matrix.dtype == torch.bfloat16 else 1.0,
+    )
+    monkeypatch.setattr(device_module, "_cpu_has_bfloat16", lambda: True)
+    device_module._bfloat16_is_faster.cache_clear()
+    try:
+        assert this_machine().cpu_bfloat16 == faster
+    finally:
+        device_module._bfloat16_is_faster.cache_clear()
+
+
 def test_float32_can_always_be_asked_for() -> None:
     for device in ("cpu", "cuda", "mps"):
         assert choose_precision("float32", torch.device(device), NEW_GPU) == torch.float32

@@ -38,6 +38,7 @@ SPACING = (0.8, 0.8, 3.0)
 CASE = "case_0005"
 AIR_HU = -1000
 GROWTH = (50, 100, 200, 400)
+WARM_UP = 32
 ONE_PIECE = 96
 """Slices: the peer's network takes multiples of 32 alone."""
 
@@ -161,8 +162,7 @@ def half_width(recipe: str) -> str:
         "padded_pyramid = true": "padded_pyramid = false",
         "zero_padded_slices = true": "zero_padded_slices = false",
         recipe[recipe.index("# The size of the peer's windows.") : recipe.index("[[classes]]")]: "",
-        "steps = 500": "steps = 150",
-        "patch = [64, 160, 160]": "patch = [32, 128, 128]",
+        "steps = 600": "steps = 150",
     }
     for before, after in changes.items():
         assert before in recipe, before
@@ -289,11 +289,8 @@ def growth(bench: Bench) -> None:
     runs: dict[int, list[dict[str, Any]]] = {slices: [] for slices in GROWTH}
     for _ in range(bench.rounds):
         for slices in GROWTH:
-            runs[slices].append(
-                bench.job(
-                    "ours", volume=bench.volume, model=bench.half_width_model, precision="bfloat16", slices=slices
-                )
-            )
+            arguments = {"volume": bench.volume, "model": bench.half_width_model, "precision": "auto"}
+            runs[slices].append(bench.job("ours", **arguments, slices=slices, warm_up=WARM_UP))
     each = {slices: median(found, "seconds") / slices for slices, found in runs.items()}
     beyond = {slices: median(found, "beyond_mb") for slices, found in runs.items()}
     bench.found = {"seconds_a_slice": each, "beyond_mb": beyond, "runs": runs}

@@ -45,11 +45,18 @@ def main() -> None:
     print(json.dumps(JOBS[name](**arguments)))
 
 
-def segment_with_ours(volume: str, model: str, precision: str, labels: str = "", slices: int = 0) -> dict[str, Any]:
-    """Our engine from array to label map: seconds, peak memory, and what is beyond input and output."""
+def segment_with_ours(
+    volume: str, model: str, precision: str, labels: str = "", slices: int = 0, warm_up: int = 0
+) -> dict[str, Any]:
+    """Our engine from array to label map: seconds, peak memory, and what is beyond input and output.
+
+    With `warm_up`, so many slices are segmented first, as a process does that stays for the next scan.
+    """
     loaded = load_model(Path(model))
     scan = read_scan(volume, slices)
     before = resident_mb()
+    if warm_up:
+        segment(read_scan(volume, warm_up), loaded, InferenceSettings(device="cpu", precision=precision))
     began = time.perf_counter()
     result = segment(scan, loaded, InferenceSettings(device="cpu", precision=precision))
     seconds = time.perf_counter() - began

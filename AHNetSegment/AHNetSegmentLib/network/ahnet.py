@@ -7,7 +7,7 @@ in-plane features. All maps are (N, C, D, H, W), D the slice axis, in `channels_
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -136,8 +136,31 @@ class Head(Up):
         # Vector units want channels in eights: upsampling 14 channels takes twice as long as upsampling 16.
         weight = F.pad(self.conv.weight, (*[0] * 9, missing))
         logits = self.conv._conv_forward(F.relu(self.norm(x), inplace=True), weight, None)
-        larger: torch.Tensor = self.up(logits, size)
-        return larger[:, : self.conv.out_channels]
+        larger: torch.Tensor = _FirstChannels.apply(self.up(logits, size), self.conv.out_channels)
+        return larger
+
+
+class _FirstChannels(torch.autograd.Function):
+    """The first channels of maps (N, C, D, H, W), as a view whose gradient keeps the layout of the maps.
+
+    PyTorch's own gradient of a slice is contiguous whatever the maps are; upsampling and convolution before it then
+    take several times as long.
+    """
+
+    @staticmethod
+    def forward(context: Any, x: torch.Tensor, channels: int) -> torch.Tensor:
+        context.shape = x.shape
+        return x[:, :channels]
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        full = torch.empty(
+            context.shape, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last_3d
+        )
+        channels = gradient.shape[1]
+        full[:, :channels] = gradient
+        full[:, channels:] = 0
+        return full, None
 
 
 class Pyramid(nn.Module):
@@ -190,9 +213,15 @@ class Pyramid(nn.Module):
 
     def _padded_levels(self, x: torch.Tensor) -> list[torch.Tensor]:
         levels = []
+        pooled, before = x, (1, 1)
         for number, window in enumerate(self.windows):
             step = (min(window, x.shape[2]), min(window, x.shape[3]))
-            grid = self._projected(number, F.max_pool2d(x, step))
+            if step[0] % before[0] or step[1] % before[1]:
+                pooled, before = x, (1, 1)
+            # Whole cells alone: those of a larger window are made of those of the one before it.
+            pooled = F.max_pool2d(pooled, (step[0] // before[0], step[1] // before[1]))
+            before = step
+            grid = self._projected(number, pooled)
             levels.append(F.interpolate(grid, x.shape[2:], mode="bilinear", align_corners=self.align_corners))
         return levels
 

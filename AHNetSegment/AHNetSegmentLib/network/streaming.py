@@ -153,7 +153,7 @@ class _Stream:
             )
         ]
         waiting = zip((conv_x, pool_x, layer1, layer2, layer3), channels[:5], strict=True)
-        self.skips = [SliceStore() if at_once(*level) == 1 else SliceQueue() for level in waiting]
+        self.skips = [SliceStore() for _ in waiting]
         growth = 3 * settings.growth
         skip_levels = (layer3, layer2, layer1, pool_x, conv_x)
         widths = [channels[4] + growth, channels[3] + growth, channels[2] + growth, channels[1] + growth, widest]
