@@ -6,6 +6,7 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import torch
 
 from .. import __version__
 from ..network.ahnet import AHNet
-from .card import ModelCard, label_values, write_card
+from .card import ModelCard, label_values, read_card, write_card
 from .dataset import Case, find_cases, prepare_cases, split_cases
 from .device import precision_name
 from .errors import Cancelled
 from .evaluation import Evaluation, LabelPair, evaluate_cases
+from .familiarity import measure_known
 from .files import sha256
 from .image_io import read_labels, read_volume
 from .inference import InferenceSettings, segment
@@ -50,7 +52,7 @@ def train_model(
         work: folder of cache, checkpoint and log; a run that was stopped goes on from here.
         options: device, precision, worker processes.
         report: called every few steps.
-        case_progress: called after each case that is prepared or evaluated.
+        case_progress: called after each case that is measured, prepared or evaluated.
 
     Returns:
         What the model as stored reaches on the validation cases; None where the recipe names none.
@@ -65,10 +67,12 @@ def train_model(
     recipe = read_recipe(recipe_path)
     cases, held_out = split_cases(find_cases(data), recipe.validation)
 
-    def prepared(done: int, total: int) -> None:
-        if not progress("Preparing cases", done, total):
+    def show(what: str, done: int, total: int) -> None:
+        if not progress(what, done, total):
             raise Cancelled("Training was stopped; start it again to go on.")
 
+    known = measure_known([*cases, *held_out], partial(show, "Measuring cases"))
+    prepared = partial(show, "Preparing cases")
     trainer = Trainer(recipe, prepare_cases(cases, recipe, Path(work) / "cache", prepared), work, options)
 
     def validate(network: AHNet) -> dict[str, Any]:
@@ -93,7 +97,7 @@ def train_model(
             "SimpleITK": sitk.Version.VersionString(),
         },
     }
-    card = replace(card_of(recipe), training=training)
+    card = replace(card_of(recipe), training=training, known=known)
     save_model(output, card, weights, recipe.storage, lambda folder: _copy_recipe(recipe_path, folder))
     if not held_out:
         return None
@@ -135,6 +139,32 @@ def evaluate_model(
                 raise Cancelled("Evaluation was stopped.")
 
     return evaluate_cases(pairs(), model.card.classes, distances=distances)
+
+
+def add_known(model_folder: Path, data: Path) -> ModelCard:
+    """Measures what a model's cases look like and writes it into the card of an existing package.
+
+    The weights stay as they are. From the command line::
+
+        python -c "from AHNetSegmentLib.engine.build import add_known; add_known('<model folder>', '<data folder>')"
+
+    Args:
+        model_folder: the package.
+        data: folder with ``images/`` and ``labels/``: the cases that the model was trained and validated on.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        ModelError: the card cannot be read.
+        RecipeError: the data folder holds no cases.
+        VolumeError: an image cannot be used.
+        OutputError: the card cannot be written.
+    """
+    path = Path(model_folder) / CARD_FILE
+    card = replace(read_card(path), known=measure_known(find_cases(data)))
+    write_card(path, card)
+    return card
 
 
 def card_of(recipe: Recipe) -> ModelCard:

@@ -97,6 +97,7 @@ class ModelCard:
         data_licence: of the data that it was trained on.
         training: how it was trained: recipe, command, cases, steps, versions.
         figures: results, each with what it was measured on.
+        known: what the cases looked like that it was made with (``familiarity.measure_known``); empty: not measured.
         weights_sha256: of ``weights.pt``.
     """
 
@@ -113,6 +114,7 @@ class ModelCard:
     data_licence: str
     training: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
+    known: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
 
     def __post_init__(self) -> None:
@@ -122,6 +124,7 @@ class ModelCard:
         for value in self.spacing:
             if value is not None and not value > 0:
                 raise ValueError("every spacing must be above zero, or null for 'as scanned'")
+        _check_known(self.known)
 
     def to_dict(self) -> dict[str, Any]:
         """The card as it stands in ``model.json``."""
@@ -160,6 +163,7 @@ class ModelCard:
             network=AHNetSettings.from_dict(_get(data, "network", dict)),
             training=_get(data, "training", dict),
             figures=_get(data, "figures", dict),
+            known=_get({"known": {}, **data}, "known", dict),
             weights_sha256=_get(data, "weights_sha256", str),
         )
 
@@ -238,6 +242,24 @@ def _get(data: Mapping[str, Any], key: str, kind: type[Kind]) -> Kind:
     if not fits:
         raise ValueError(f"the field '{key}' must be of type {kind.__name__}")
     return cast(Kind, value)
+
+
+def _check_known(known: Mapping[str, Any]) -> None:
+    """Raises ValueError where the field ``known`` does not hold ranges [smallest, largest] as it should."""
+    for key in ("spacing", "extent"):
+        axes = known.get(key, [[1, 1]] * 3)
+        if not (isinstance(axes, list) and len(axes) == 3 and all(_is_range(item) and item[0] > 0 for item in axes)):
+            raise ValueError(f"'{key}' in 'known' must hold three ranges above zero, [smallest, largest]")
+    for key in ("percentiles", "quartiles"):
+        named = known.get(key, {})
+        if not (isinstance(named, dict) and all(_is_range(item) for item in named.values())):
+            raise ValueError(f"'{key}' in 'known' must hold ranges [smallest, largest]")
+    if not _is_range(known.get("below_zero", [0, 0])):
+        raise ValueError("'below_zero' in 'known' must be a range [smallest, largest]")
+
+
+def _is_range(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 2 and all(map(_is_number, item)) and item[0] <= item[1]
 
 
 def _is_number(value: Any) -> bool:

@@ -1,6 +1,7 @@
-"""The command line: ``python -m AHNetSegmentLib segment|train|evaluate|models``.
+"""The command line: ``python -m AHNetSegmentLib segment|batch|train|evaluate|models``.
 
-Exit codes: 0 done, 2 wrong input or arguments (one sentence on standard error), 130 stopped by the user.
+Exit codes: 0 done, 2 wrong input or arguments, or cases of a batch that failed (the last line on standard error is one
+sentence), 130 stopped by the user.
 """
 
 from __future__ import annotations
@@ -58,18 +59,12 @@ class _StopRequest:
 def _segment(options: argparse.Namespace, stop: _StopRequest) -> None:
     from . import report, report_html
     from .image_io import image_name, read_volume, write_labels
-    from .inference import InferenceSettings, segment
+    from .inference import segment
     from .package import find_model, load_model
 
     model = load_model(find_model(options.model, options.models))
     volume = read_volume(options.input)
-    settings = InferenceSettings(
-        region=_region(options.box, volume) if options.box else None,
-        device=options.device,
-        precision=options.precision,
-        window_memory=options.window_memory,
-        keep_largest=options.keep_largest,
-    )
+    settings = _settings(options, model, _region(options.box, volume) if options.box else None)
     with ProgressBar("Segmenting", options.quiet) as bar:
         result = segment(volume, model, settings, lambda done, total: bar.show(done, total) and not stop.asked)
     output = options.output or Path(f"{image_name(options.input)}.seg.nrrd")
@@ -85,6 +80,50 @@ def _segment(options: argparse.Namespace, stop: _StopRequest) -> None:
             millilitres = int((result.labels == item.label).sum()) * result.geometry.voxel_ml
             print(f"{item.name:32s} {millilitres:10.2f} mL")
         print(f"Written: {output}  ({result.seconds['total']:.1f} s on {result.device}, {result.precision})")
+
+
+def _batch(options: argparse.Namespace, stop: _StopRequest) -> None:
+    from .batch import BatchProgress, find_batch_cases, segment_batch_cases
+    from .package import find_model, load_model
+
+    model = load_model(find_model(options.model, options.models))
+    cases = find_batch_cases(options.input, options.output)
+    settings = _settings(options, model)
+    with ProgressBar("Segmenting", options.quiet) as bar:
+
+        def on_step(place: BatchProgress) -> bool:
+            note = f"{place.name} {100 * place.done // place.total} %"
+            bar.show(place.ended, place.count, note, place.seconds_left)
+            return not stop.asked
+
+        result = segment_batch_cases(cases, model, options.output, settings, on_step)
+        bar.show(len(cases), len(cases))
+    for record in result.records:
+        for warning in record.report["runs"][0]["warnings"] if record.report and not options.quiet else ():
+            print(f"{record.name}: {warning}", file=sys.stderr)
+        if record.error:
+            print(f"{record.name} failed: {record.error}", file=sys.stderr)
+    if not options.quiet:
+        counts = f"{result.done} done, {result.skipped} done before, {result.failed} failed"
+        print(f"Written: {result.table}  ({counts})")
+    if result.failed:
+        raise VolumeError(
+            f"{result.failed} of {len(cases)} cases failed; the column 'error' of {result.table} says why."
+        )
+
+
+def _settings(options: argparse.Namespace, model: Any, region: Any = None) -> Any:
+    from .inference import InferenceSettings, class_labels
+
+    return InferenceSettings(
+        region=region,
+        device=options.device,
+        precision=options.precision,
+        window_memory=options.window_memory,
+        keep_largest=options.keep_largest,
+        smoothing=options.smooth,
+        classes=class_labels(model.card, options.classes) if options.classes else None,
+    )
 
 
 def _train(options: argparse.Namespace, stop: _StopRequest) -> None:
@@ -191,10 +230,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m AHNetSegmentLib",
         description="Segmentation of medical volumes with AH-Net, without Slicer's window. Not for clinical use.",
-        epilog="Exit codes: 0 done, 2 wrong input, 130 stopped.",
+        epilog="Exit codes: 0 done, 2 wrong input or failed cases, 130 stopped.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="segment|train|evaluate|models")
+    commands = parser.add_subparsers(required=True, metavar="segment|batch|train|evaluate|models")
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--models", type=Path, action="append", default=[], metavar="FOLDER", help="more models")
@@ -202,18 +241,28 @@ def _parser() -> argparse.ArgumentParser:
     running = argparse.ArgumentParser(add_help=False)
     running.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     running.add_argument("--precision", default="auto", help="auto (default), float32, bfloat16, float16")
+    result = argparse.ArgumentParser(add_help=False)
+    result.add_argument("--model", required=True, help="name of a model, or its folder")
+    result.add_argument("--classes", nargs="+", metavar="CLASS", help="only these classes, by name or number")
+    result.add_argument("--keep-largest", action="store_true", help="keep the largest piece of each class")
+    result.add_argument("--smooth", type=float, default=0.0, metavar="MM", help="smooth the borders by 0 to 20 mm")
+    result.add_argument("--window-memory", type=_positive, metavar="MB", help="memory for the network's maps")
 
-    item = commands.add_parser("segment", parents=[common, running], help="segment one volume")
+    item = commands.add_parser("segment", parents=[common, running, result], help="segment one volume")
     item.add_argument("input", type=Path, help="NIfTI, NRRD or MetaImage file, or a folder with one DICOM series")
-    item.add_argument("--model", required=True, help="name of a model, or its folder")
     item.add_argument("-o", "--output", type=Path, help="label map to write; default: <input>.seg.nrrd here")
     item.add_argument("--report", type=Path, help="run report to write: .json, .html or .csv")
     item.add_argument(
         "--box", type=float, nargs=6, metavar=("R", "A", "S", "DR", "DA", "DS"), help="only this box: centre, size, mm"
     )
-    item.add_argument("--keep-largest", action="store_true", help="keep the largest piece of each class")
-    item.add_argument("--window-memory", type=_positive, metavar="MB", help="memory for the network's maps")
     item.set_defaults(run=_segment)
+
+    item = commands.add_parser("batch", parents=[common, running, result], help="segment all volumes of a folder")
+    item.add_argument("input", type=Path, help="folder with NIfTI, NRRD, MetaImage or DICOM, subfolders included")
+    item.add_argument(
+        "-o", "--output", type=Path, required=True, help="folder for <case>.seg.nrrd, <case>.json and batch.csv"
+    )
+    item.set_defaults(run=_batch)
 
     item = commands.add_parser("train", parents=[common, running], help="train a model from a recipe")
     item.add_argument("recipe", type=Path, help="TOML file")

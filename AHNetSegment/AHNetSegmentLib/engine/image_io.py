@@ -53,6 +53,23 @@ def read_volume(path: Path) -> Volume:
     return _to_volume(_read([str(path)], path), path)
 
 
+def dicom_series(folder: Path) -> list[list[str]]:
+    """The files, in the order of their slices, of each DICOM series that lies directly inside a folder."""
+    find = sitk.ImageSeriesReader
+    return [list(find.GetGDCMSeriesFileNames(str(folder), uid)) for uid in find.GetGDCMSeriesIDs(str(folder))]
+
+
+def read_dicom_series(files: Sequence[str], folder: Path) -> Volume:
+    """Reads one of the series that :func:`dicom_series` has found in a folder.
+
+    Raises:
+        VolumeError: as :func:`read_volume`.
+    """
+    volume = _to_volume(_read(list(files), folder), folder)
+    _check_slices(volume, files)
+    return volume
+
+
 def read_labels(path: Path, image: Volume, values: Sequence[int] | None = None) -> Array:
     """Reads the label map of an image.
 
@@ -158,15 +175,12 @@ def _to_volume(image: sitk.Image, path: Path) -> Volume:
 
 
 def _read_dicom_folder(folder: Path) -> Volume:
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    series = dicom_series(folder)
     if not series:
         raise VolumeError(f"{folder} holds no DICOM series; choose an image file or a folder with DICOM files.")
     if len(series) > 1:
         raise VolumeError(f"{folder} holds {len(series)} DICOM series; choose a folder that holds exactly one.")
-    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
-    volume = _to_volume(_read(list(files), folder), folder)
-    _check_slices(volume, files)
-    return volume
+    return read_dicom_series(series[0], folder)
 
 
 def _check_slices(volume: Volume, files: Sequence[str]) -> None:

@@ -12,10 +12,12 @@ import torch
 from .card import ClassCard, ModelCard
 from .device import choose_device, choose_precision, is_out_of_memory, precision_name, window_memory_mb
 from .errors import ModelError, ResourceError, VolumeError
+from .familiarity import spacing_warnings
 from .package import Model
 from .pipeline import Pipeline, Progress
 from .preprocess import intensity_map
 from .segments import connected_pieces, piece_sizes
+from .smoothing import MOST_MM, smooth_labels
 from .volume import Array, Geometry, Region, Volume, check_volume, crop, network_orientation
 
 TRIES = 3
@@ -33,6 +35,8 @@ class InferenceSettings:
         window_memory: MB that the network's maps may take; None: from the free memory of the device.
         keep_largest: of each class, only the largest connected piece is kept.
         probabilities: also return each class's probability.
+        smoothing: standard deviation in mm of the Gaussian that smooths the borders; 0: none.
+        classes: the labels to keep, all else becomes background; None: all of the model's.
     """
 
     region: Region | None = None
@@ -41,6 +45,8 @@ class InferenceSettings:
     window_memory: float | None = None
     keep_largest: bool = False
     probabilities: bool = False
+    smoothing: float = 0.0
+    classes: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -50,9 +56,9 @@ class Segmentation:
     Attributes:
         labels: uint8 (k, j, i); 0 is background and everything outside the region.
         geometry: the input's.
-        classes: what the labels mean.
+        classes: what the labels mean: the kept ones, labels ascending.
         region: the box that was looked at.
-        probabilities: uint8 (class, k, j, i), 255 for certain, without background; None unless asked for.
+        probabilities: uint8 (class, k, j, i) in the order of ``classes``, 255 for certain; None unless asked for.
         seconds: ``network`` and ``total``.
         device: where it ran.
         precision: the number format that it ran in.
@@ -78,26 +84,22 @@ def segment(
     Args:
         volume: in any orientation and spacing.
         model: a loaded model.
-        settings: region, device, precision, memory.
+        settings: region, classes, device, precision, memory, what is done to the result.
         progress: called as ``progress(done, total)`` every few slices; returning False stops the run.
 
     Raises:
         VolumeError: the volume or region cannot be segmented.
         DeviceError: the device or precision that was asked for does not exist here.
-        ModelError: the model takes several volumes at once.
+        ModelError: the model takes several volumes at once, or the settings do not fit: see :func:`check_settings`.
         ResourceError: the machine's memory does not suffice.
         Cancelled: ``progress`` returned False.
     """
     settings = settings or InferenceSettings()
+    classes = check_settings(settings, model.card)
     started = time.perf_counter()
     whole = Region((0, 0, 0), volume.geometry.size)
     region = settings.region or whole
     _check_region(region, volume)
-    if model.card.network.in_channels != 1:
-        raise ModelError(
-            f"The model {model.card.name} needs {model.card.network.in_channels} registered volumes at once, which is "
-            "not offered yet; choose a model that takes one volume."
-        )
     part = crop(volume, region)
     check_volume(part)
     orientation = network_orientation(volume.geometry)
@@ -106,17 +108,19 @@ def segment(
     result = Segmentation(
         labels=np.zeros(volume.geometry.shape, np.uint8),
         geometry=volume.geometry,
-        classes=model.card.classes,
+        classes=classes,
         region=region,
         warnings=spacing_warnings(volume, model.card),
     )
     if settings.probabilities:
-        result.probabilities = np.zeros((len(model.card.classes), *volume.geometry.shape), np.uint8)
+        result.probabilities = np.zeros((len(classes), *volume.geometry.shape), np.uint8)
     spacing = orientation.spacing(volume.geometry)
     labels = orientation.apply(result.labels[region.slices])
-    shares = None
+    shares: list[Array | None] | None = None
     if result.probabilities is not None:
-        shares = [orientation.apply(values[region.slices]) for values in result.probabilities]
+        shares = [None] * len(model.card.classes)
+        for item, values in zip(classes, result.probabilities, strict=True):
+            shares[model.card.classes.index(item)] = orientation.apply(values[region.slices])
     for device, memory, remedy in _attempts(choose_device(settings.device), settings.window_memory):
         precision = choose_precision(settings.precision, device)
         try:
@@ -138,26 +142,69 @@ def segment(
             f"{volume.name} holds no value above {intensities.lower:g}, where the model {model.card.name} begins to "
             "see something: nothing was searched; check the volume."
         )
-    if settings.keep_largest:
-        keep_largest_pieces(result.labels, result.classes)
+    _finish(result, model.card, settings)
     result.device = str(device)
     result.precision = precision_name(precision)
     result.seconds = {"network": pipeline.network_seconds, "total": time.perf_counter() - started}
     return result
 
 
-def spacing_warnings(volume: Volume, card: ModelCard) -> list[str]:
-    """Sentences where a volume's spacing is more than twice, or less than half, of what the model knows."""
-    orientation = network_orientation(volume.geometry)
-    found = orientation.spacing(volume.geometry)
-    far = [
-        f"{mm:.3g} mm instead of {known:g} mm"
-        for mm, known in zip(found, card.spacing, strict=True)
-        if known is not None and not 0.5 <= mm / known <= 2
-    ]
-    if not far:
-        return []
-    return [f"{volume.name} has a spacing far from that of the model {card.name} ({', '.join(far)}): check the result."]
+def check_settings(settings: InferenceSettings, card: ModelCard) -> tuple[ClassCard, ...]:
+    """The classes that a model gives with some settings.
+
+    Raises:
+        ModelError: it takes several volumes at once, lacks one of the classes, or the smoothing is not offered.
+    """
+    if card.network.in_channels != 1:
+        raise ModelError(
+            f"The model {card.name} needs {card.network.in_channels} registered volumes at once, which is "
+            "not offered yet; choose a model that takes one volume."
+        )
+    if not 0 <= settings.smoothing <= MOST_MM:
+        raise ModelError(
+            f"The result of {card.name} cannot be smoothed by {settings.smoothing:g} mm; choose 0 to {MOST_MM:g} mm."
+        )
+    if settings.classes is None:
+        return card.classes
+    kept = class_labels(card, settings.classes)
+    return tuple(item for item in card.classes if item.label in kept)
+
+
+def class_labels(card: ModelCard, wanted: Sequence[str | int]) -> tuple[int, ...]:
+    """The labels, ascending, of some of a model's classes given by name (in upper or lower case) or label.
+
+    Raises:
+        ModelError: the model has no such class, or none is wanted; the message lists those that it has.
+    """
+    known = ", ".join(f"{item.label} {item.name}" for item in card.classes)
+    if not wanted:
+        raise ModelError(f"No class of the model {card.name} is to be kept; choose at least one of {known}.")
+    found: set[int] = set()
+    for text in wanted:
+        asked = str(text).strip().lower()
+        labels = {item.label for item in card.classes if asked in (item.name.lower(), str(item.label))}
+        if not labels:
+            raise ModelError(f"The model {card.name} has no class {text}; choose from {known}.")
+        found |= labels
+    return tuple(sorted(found))
+
+
+def _finish(result: Segmentation, card: ModelCard, settings: InferenceSettings) -> None:
+    """Does to the labels, in place, what the settings ask for: first the classes, then the pieces, then smoothing."""
+    labels = result.labels[result.region.slices]
+    if len(result.classes) < len(card.classes):
+        kept = np.zeros(256, np.uint8)
+        for item in result.classes:
+            kept[item.label] = item.label
+        for plane in labels:
+            plane[...] = kept[plane]
+    if settings.keep_largest:
+        keep_largest_pieces(labels, result.classes)
+    if settings.smoothing:
+        labels[...], unchanged = smooth_labels(labels, result.geometry.spacing, settings.smoothing)
+        names = ", ".join(item.name for item in result.classes if item.label in unchanged)
+        if names:
+            result.warnings.append(f"Too small to be smoothed by {settings.smoothing:g} mm and left as found: {names}.")
 
 
 def keep_largest_pieces(labels: Array, classes: Sequence[ClassCard]) -> None:

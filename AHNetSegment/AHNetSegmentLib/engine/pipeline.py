@@ -97,8 +97,10 @@ class Pipeline:
         return self.network.memory_bytes(size, self.batch_bytes, remade=self.remade)
 
     @torch.inference_mode()
-    def write(self, labels: Array, shares: Sequence[Array] | None, progress: Progress | None = None) -> None:
+    def write(self, labels: Array, shares: Sequence[Array | None] | None, progress: Progress | None = None) -> None:
         """Writes the labels, uint8 (D, H, W), and each class's probability, 255 for certain, on the scan's grid.
+
+        Classes whose place among the `shares` is None are passed over.
 
         Raises:
             VolumeError: the network gave numbers that are not finite.
@@ -107,7 +109,8 @@ class Pipeline:
         if self.box is None:
             return
         labels = labels[self.box]
-        shares = None if shares is None else [share[self.box] for share in shares]
+        if shares is not None:
+            shares = [None if share is None else share[self.box] for share in shares]
         self._count = _Count(2 * sum(tile.size[0] for tiles in self.chunks for tile in tiles), progress)
         window = self.chunks[0][0]
         plane = self.network.last_enlargement(window.size)
@@ -185,7 +188,7 @@ class _Return:
         grid: ModelGrid,
         transport: Transport,
         labels: Array,
-        shares: Sequence[Array] | None,
+        shares: Sequence[Array | None] | None,
         coarse: PlaneMap | None,
     ) -> None:
         """`coarse`: labels are to be found between logits; unless the scan is resampled, they lack this enlargement."""
@@ -249,7 +252,8 @@ class _Return:
         if self.shares is not None:
             scaled = (logits.float().softmax(dim=1) * 255).round_().to(torch.uint8)
             for share, values in zip(self.shares, scaled[:, 1:].unbind(1), strict=True):
-                self._put(share, start, values)
+                if share is not None:
+                    self._put(share, start, values)
 
     def _put(self, target: Array, start: int, values: Tensor) -> None:
         place = target[start : start + len(values)]

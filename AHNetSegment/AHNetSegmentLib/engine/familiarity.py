@@ -1,0 +1,305 @@
+"""Does a volume look like what a model knows? Modality, value scale, spacing and field of view, in plain sentences.
+
+What a model knows is measured once over the cases of its training (:func:`measure_known`) and kept in its card.
+Everything here works on a sample of the voxels and needs no torch, so that it can be asked before each run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .card import ModelCard
+from .volume import Array, Region, Volume, check_volume, crop, network_orientation
+
+if TYPE_CHECKING:
+    from .dataset import Case
+
+SAMPLE_VOXELS = 200_000
+"""Values are looked at in about so many voxels, evenly spread."""
+
+PERCENTILES = (1, 25, 50, 75, 99)
+QUARTILES = (25, 50, 75)
+
+COARSER, FINER, FINER_RESAMPLED = 2.0, 2.0, 5.0
+"""How far a spacing may lie outside the known range. Finer voxels do little harm where they are resampled anyway."""
+
+LARGER, SMALLER, OTHER_PROPORTIONS = 1.5, 3.0, 2.0
+"""How far an extent, or the ratio of the extents across slices and in plane, may lie outside the known range."""
+
+PIECES_MM = 100.0
+"""Models whose cases are smaller than this know pieces cut out of scans."""
+
+BRIGHTNESS_MARGIN = 0.2
+"""How far outside the known range the quartiles may lie, as shares of the way from dark to bright."""
+
+NOT_TELLING = {"", "OT", "SC", "SEG", "REG"}
+"""DICOM modalities that do not say how the values came about."""
+
+Range = tuple[float, float]
+
+
+def measure_known(cases: Sequence[Case], progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """What the cases of a model look like, as it stands in the card's field ``known``.
+
+    Args:
+        cases: all cases of training and validation.
+        progress: called as ``progress(done, total)`` after each case.
+
+    Returns:
+        ``cases`` (how many), and as ranges [smallest, largest] over the cases: ``spacing`` and ``extent`` in mm along
+        (slices, rows, columns), ``percentiles`` of the raw values, ``quartiles`` as shares of the way from the 1st to
+        the 99th percentile, ``below_zero`` (share of the values); ``whole_numbers``: whether all values are such.
+
+    Raises:
+        VolumeError: an image cannot be used.
+    """
+    from .image_io import read_volume
+
+    facts: list[dict[str, Any]] = []
+    for case in cases:
+        volume = read_volume(case.image)
+        check_volume(volume)
+        facts.append(_measure(volume))
+        if progress is not None:
+            progress(len(facts), len(cases))
+    if not facts:
+        return {}
+
+    def of_axes(key: str) -> list[list[float]]:
+        return [_range(fact[key][axis] for fact in facts) for axis in range(3)]
+
+    def of_percentiles(key: str, names: Sequence[int]) -> dict[str, list[float]]:
+        return {str(name): _range(fact[key][number] for fact in facts) for number, name in enumerate(names)}
+
+    return {
+        "cases": len(facts),
+        "spacing": of_axes("spacing"),
+        "extent": of_axes("extent"),
+        "percentiles": of_percentiles("percentiles", PERCENTILES),
+        "quartiles": of_percentiles("quartiles", QUARTILES),
+        "below_zero": _range(fact["below_zero"] for fact in facts),
+        "whole_numbers": all(fact["whole_numbers"] for fact in facts),
+    }
+
+
+def doubts(volume: Volume, card: ModelCard, modality: str | None = None, region: Region | None = None) -> list[str]:
+    """Why a volume may not be one for a model: sentences for the user, the most telling first; empty if it looks right.
+
+    A volume of another modality or value scale gets that one sentence, since its remedy is another volume or model.
+    A card without the field ``known`` has its spacing checked and nothing else.
+
+    Args:
+        volume: what is to be segmented.
+        card: of the model.
+        modality: DICOM's Modality of the volume (``CT``, ``MR``), if known.
+        region: the voxels that are segmented. Their extent counts as the field of view; the scale of the values is
+            taken from the whole volume, since the air that tells it lies outside most regions.
+    """
+    if not card.known:
+        return spacing_warnings(volume, card)
+    named = (modality or "").strip().upper()
+    if named not in NOT_TELLING and named != card.modality.upper():
+        article = "an" if named[0] in "AEFHILMNORSX" else "a"
+        return [
+            f"{volume.name} is {article} {named} volume by its DICOM header, but the model {card.name} knows "
+            f"{card.modality}: choose another model or volume."
+        ]
+    part = crop(volume, region) if region else volume
+    return (
+        _scale_doubts(volume, card)
+        or [*_extent_doubts(part, card, region is not None), *spacing_warnings(volume, card)]
+        or (_brightness_doubts(volume, card) if region is None else [])
+    )
+
+
+def spacing_warnings(volume: Volume, card: ModelCard) -> list[str]:
+    """Sentences where a volume's spacing is far from what the model knows; the same that :func:`doubts` gives.
+
+    What the model knows are its cases, or, in a card without them, the spacing that it resamples volumes to.
+    """
+    known: list[Range | None] = [(mm, mm) if mm is not None else None for mm in card.spacing]
+    if card.known.get("spacing"):
+        known = [(low, high) for low, high in card.known["spacing"]]
+    orientation = network_orientation(volume.geometry)
+    far = []
+    for mm, target, span in zip(orientation.spacing(volume.geometry), card.spacing, known, strict=True):
+        if span is None:
+            continue
+        finer = FINER_RESAMPLED if target is not None and card.known else FINER
+        if not span[0] / finer <= mm <= span[1] * COARSER:
+            far.append(f"{mm:.3g} mm instead of {_span(span)} mm")
+    if not far:
+        return []
+    return [f"{volume.name} has a spacing far from that of the model {card.name} ({', '.join(far)}): check the result."]
+
+
+def _scale_doubts(volume: Volume, card: ModelCard) -> list[str]:
+    """Whether the values are on another scale than the model's: no HU for a CT model, HU for an MR model."""
+    values = _sample(volume.array)
+    if not values.size:
+        return []
+    low, high = np.percentile(values, (1, 99))
+    shown = f"98% of its values lie between {low:.4g} and {high:.4g}"
+    if card.modality.upper() == "CT" and card.intensity.rule == "window":
+        if _is_hounsfield(values):
+            return []
+        return [
+            f"{volume.name} does not hold CT numbers in HU as the model {card.name} needs them ({shown}): choose a CT, "
+            "or load it again from DICOM so that its values are rescaled."
+        ]
+    if card.intensity.rule == "zscore" and _looks_like_ct(values, card.known.get("below_zero")):
+        return [
+            f"{volume.name} looks like a CT ({(values < 0).mean():.0%} of its values are below zero), but the model "
+            f"{card.name} knows {card.modality}: choose another model or volume."
+        ]
+    known = card.known.get("percentiles", {}).get("99")
+    if card.intensity.rule == "window" and known and not known[0] / 3 <= high <= known[1] * 3:
+        return [
+            f"{volume.name} has values on another scale than the model {card.name} knows ({shown}): choose another "
+            "model or volume."
+        ]
+    return []
+
+
+def _is_hounsfield(values: Array) -> bool:
+    """Whether values are CT numbers: fat or air below zero, soft tissue around it, and no end beyond metal."""
+    fat_or_air = (values < -20).mean()
+    soft_tissue = ((values > -200) & (values < 300)).mean()
+    return bool(fat_or_air > 0.005 and soft_tissue > 0.02 and np.percentile(values, 99) < 3000)
+
+
+def _looks_like_ct(values: Array, below_zero: Sequence[float] | None) -> bool:
+    """Whether values are those of a CT: air near -1000 HU beside soft tissue, or many whole numbers below zero."""
+    air = (((values > -1100) & (values < -900)) | (values < -1900)).mean()
+    soft_tissue = ((values > -200) & (values < 300)).mean()
+    if air > 0.02 and soft_tissue > 0.05 and np.percentile(values, 99) < 3000:
+        return True
+    wide = float(np.subtract(*np.percentile(values, (99, 1)))) > 50
+    usual = below_zero[1] if below_zero else 0.0
+    return bool(wide and (values == np.rint(values)).all() and (values < 0).mean() > usual + 0.1)
+
+
+def _extent_doubts(part: Volume, card: ModelCard, is_region: bool) -> list[str]:
+    """Whether the field of view is much larger, much smaller or of another shape than those that the model knows."""
+    known: list[Range] = [(low, high) for low, high in card.known.get("extent", [])]
+    if not known:
+        return []
+    extent = _extent(part)
+    larger = max(mm / high for mm, (_, high) in zip(extent, known, strict=True))
+    smaller = max(low / mm if mm > 0 else math.inf for mm, (low, _) in zip(extent, known, strict=True))
+    usual = (known[0][0] / _mean(known[1][1], known[2][1]), known[0][1] / _mean(known[1][0], known[2][0]))
+    ratio = extent[0] / _mean(extent[1], extent[2]) if extent[1] + extent[2] > 0 else math.inf
+    odd = not usual[0] / OTHER_PROPORTIONS <= ratio <= usual[1] * OTHER_PROPORTIONS
+    if larger <= LARGER and smaller <= SMALLER and not odd:
+        return []
+    sides = [size * mm for size, mm in zip(part.geometry.size, part.geometry.spacing, strict=True)]
+    covers = " × ".join(f"{mm:.0f}" for mm in sides)
+    where = f"The region of interest in {part.name}" if is_region else part.name
+    if larger > LARGER:
+        change = "make the region of interest smaller, close" if is_region else "draw a region of interest"
+        remedy = f"{change} around {_anatomy(card)}"
+    elif smaller > SMALLER:
+        remedy = "make the region of interest larger" if is_region else "choose a volume that shows more"
+    else:
+        remedy = "check that it shows what the model segments"
+    return [f"{where} covers {covers} mm, but the model {card.name} knows {_field(known)}: {remedy}."]
+
+
+def _brightness_doubts(volume: Volume, card: ModelCard) -> list[str]:
+    """Whether dark and bright voxels are shared out otherwise than in the cases, whatever the scale of the values.
+
+    Whole scans only: the mixture in a piece depends on where exactly it is cut out.
+    """
+    known = card.known.get("quartiles")
+    if card.intensity.rule != "zscore" or not known or _are_pieces(card.known.get("extent", [])):
+        return []
+    values = _sample(volume.array)
+    if not values.size:
+        return []
+    for name, share in zip(QUARTILES, _quartiles(values), strict=True):
+        low, high = known.get(str(name), (0.0, 1.0))
+        if not low - BRIGHTNESS_MARGIN <= share <= high + BRIGHTNESS_MARGIN:
+            return [
+                f"{volume.name} has another mixture of dark and bright than the scans that the model {card.name} knows "
+                f"({name}% of its voxels are darker than {share:.0%} of the brightest; usual are {low:.0%} to "
+                f"{high:.0%}): check that it is the same kind of scan."
+            ]
+    return []
+
+
+def _measure(volume: Volume) -> dict[str, Any]:
+    values = _sample(volume.array)
+    return {
+        "spacing": network_orientation(volume.geometry).spacing(volume.geometry),
+        "extent": _extent(volume),
+        "percentiles": [float(value) for value in np.percentile(values, PERCENTILES)],
+        "quartiles": _quartiles(values),
+        "below_zero": float((values < 0).mean()),
+        "whole_numbers": bool((values == np.rint(values)).all()),
+    }
+
+
+def _sample(array: Array) -> Array:
+    """About ``SAMPLE_VOXELS`` evenly spread finite values, float64."""
+    stride = max(1, math.ceil((array.size / SAMPLE_VOXELS) ** (1 / 3)))
+    values = array[tuple(slice(None, None, stride) for _ in range(array.ndim))].astype(np.float64).ravel()
+    return values[np.isfinite(values)]
+
+
+def _quartiles(values: Array) -> list[float]:
+    """Where the quartiles lie on the way from the 1st to the 99th percentile."""
+    low, *middle, high = (float(value) for value in np.percentile(values, PERCENTILES))
+    return [(value - low) / (high - low) if high > low else 0.0 for value in middle]
+
+
+def _extent(volume: Volume) -> tuple[float, float, float]:
+    """Extent in mm along (slices, rows, columns)."""
+    orientation = network_orientation(volume.geometry)
+    slices, rows, columns = (
+        size * mm
+        for size, mm in zip(
+            (volume.geometry.shape[axis] for axis in orientation.axes),
+            orientation.spacing(volume.geometry),
+            strict=True,
+        )
+    )
+    return (slices, rows, columns)
+
+
+def _range(values: Any) -> list[float]:
+    rounded = [float(f"{value:.5g}") for value in values]
+    return [min(rounded), max(rounded)]
+
+
+def _mean(one: float, two: float) -> float:
+    return (one + two) / 2
+
+
+def _span(span: Range) -> str:
+    low, high = (f"{value:.3g}" for value in span)
+    return low if low == high else f"{low} to {high}"
+
+
+def _field(known: Sequence[Range]) -> str:
+    """The known fields of view in words."""
+    if _are_pieces(known):
+        return f"pieces of {min(low for low, _ in known):.0f} to {max(high for _, high in known):.0f} mm"
+    across, rows, columns = (f"{low:.0f} to {high:.0f}" if high - low >= 1 else f"{high:.0f}" for low, high in known)
+    plane = rows if rows == columns else f"{rows} × {columns}"
+    return f"scans of {across} mm across the slices and {plane} mm in plane"
+
+
+def _are_pieces(known: Sequence[Sequence[float]]) -> bool:
+    return bool(known) and max(high for _, high in known) <= PIECES_MM
+
+
+def _anatomy(card: ModelCard) -> str:
+    """What the model segments, to stand within a sentence."""
+    first = card.anatomy.split(",")[0].strip()
+    if not first:
+        return "what the model segments"
+    return f"the {first[0].lower()}{first[1:]}" if first[1:2].islower() else f"the {first}"
