@@ -1,0 +1,1 @@
+"""Stand-ins for the widgets of Slicer and CTK, on real Qt."""
