@@ -13,7 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from ..engine.card import ClassCard
 from ..engine.errors import VolumeError
-from ..engine.volume import Array
+from ..engine.volume import Array, Region
 from .transforms import image_to_world, lattice_shift, matrix_from_array, node_name, node_to_node
 from .volumes import check_volume_node, first_voxel_to_ras
 
@@ -44,6 +44,7 @@ def add_segments(
     *,
     replace: bool = True,
     closed_surface: bool = True,
+    box: Region | None = None,
 ) -> list[str]:
     """Puts the classes of a label map into a segmentation, one segment each, voxel for voxel on the volume's grid.
 
@@ -61,6 +62,7 @@ def add_segments(
             otherwise it stays and the new one gets a number behind its name.
         closed_surface: also make surfaces for the 3D view, smoothed as the segmentation says (Slicer's default 0.5).
             Without it they are still made anew where the segmentation had some.
+        box: all labels lie inside of it; None: that must be found out.
 
     Returns:
         The segments' identifiers, in the order of ``classes``.
@@ -73,18 +75,37 @@ def add_segments(
     check_volume_node(volume_node)
     check_segmentation_node(segmentation_node)
     _check_labels(labels, volume_node, classes)
-    segmentation = segmentation_node.GetSegmentation()
-    found = {item.label: segmentation.GetSegmentIdBySegmentName(item.name) if replace else "" for item in classes}
-    others = [key for key in segmentation.GetSegmentIDs() if key not in found.values()]
+    found, others = _found_and_others(segmentation_node, classes, replace)
     _check_fits(segmentation_node, others, volume_node)
 
+    segmentation = segmentation_node.GetSegmentation()
     had_surface = segmentation.ContainsRepresentation(SURFACE)
     _attach(segmentation_node, volume_node, move=not others)
-    layer = _layer(labels, classes, node_to_node(volume_node, segmentation_node) @ first_voxel_to_ras(volume_node))
+    if box is None:
+        box = _occupied(labels)
+    layer = _layer(labels, box, classes, node_to_node(volume_node, segmentation_node) @ first_voxel_to_ras(volume_node))
     ids = [_put(segmentation, found[item.label], item, layer) for item in classes]
     if closed_surface or had_surface:
         segmentation_node.CreateClosedSurfaceRepresentation()
     return ids
+
+
+def check_output(
+    segmentation_node: Any, classes: Sequence[ClassCard], volume_node: Any, *, replace: bool = True
+) -> None:
+    """Raises VolumeError where :func:`add_segments` would, so that nobody waits for a result that has no place."""
+    check_volume_node(volume_node)
+    check_segmentation_node(segmentation_node)
+    _check_fits(segmentation_node, _found_and_others(segmentation_node, classes, replace)[1], volume_node)
+
+
+def _found_and_others(
+    segmentation_node: Any, classes: Sequence[ClassCard], replace: bool
+) -> tuple[dict[int, str], list[str]]:
+    """The segment of each label that is replaced (empty: none), and the segments that stay."""
+    segmentation = segmentation_node.GetSegmentation()
+    found = {item.label: segmentation.GetSegmentIdBySegmentName(item.name) if replace else "" for item in classes}
+    return found, [key for key in segmentation.GetSegmentIDs() if key not in found.values()]
 
 
 def check_segmentation_node(node: Any) -> None:
@@ -102,10 +123,15 @@ def _attach(segmentation_node: Any, volume_node: Any, move: bool = True) -> None
         segmentation_node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     segmentation_node.CreateDefaultDisplayNodes()
+    place_beside(segmentation_node, volume_node)
+
+
+def place_beside(node: Any, volume_node: Any) -> None:
+    """Puts a node that has no place in the subject hierarchy yet into the volume's folder or study."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume_node.GetScene())
     if hierarchy is None:
         return
-    item, beside = hierarchy.GetItemByDataNode(segmentation_node), hierarchy.GetItemByDataNode(volume_node)
+    item, beside = hierarchy.GetItemByDataNode(node), hierarchy.GetItemByDataNode(volume_node)
     if item and beside and hierarchy.GetItemParent(item) == hierarchy.GetSceneItemID():
         hierarchy.SetItemParent(item, hierarchy.GetItemParent(beside))
 
@@ -132,23 +158,31 @@ def _put(segmentation: Any, segment_id: str, item: ClassCard, layer: Any) -> str
     return segment_id
 
 
-def _layer(labels: Array, classes: Sequence[ClassCard], ijk_to_local: Array) -> Any:
-    """The layer that all segments of a label map share: the smallest box of voxels with all of them in it."""
-    keep = np.zeros(256, np.uint8)
-    for item in classes:
-        keep[item.label] = item.label
-    kept = keep[labels]
+def _layer(labels: Array, box: Region | None, classes: Sequence[ClassCard], ijk_to_local: Array) -> Any:
+    """The layer that all segments of a label map share: the voxels of a box, None for none."""
     image = slicer.vtkOrientedImageData()
     image.SetImageToWorldMatrix(matrix_from_array(ijk_to_local))
-    if not kept.any():
+    if box is None:
         image.SetExtent(0, -1, 0, -1, 0, -1)
         image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
         return image
-    spans = [np.flatnonzero(kept.any(axis=axes))[[0, -1]] for axes in ((1, 2), (0, 2), (0, 1))]
-    box = kept[tuple(slice(first, last + 1) for first, last in spans)]
-    image.SetExtent([int(value) for span in reversed(spans) for value in span])
-    image.GetPointData().SetScalars(numpy_to_vtk(box.ravel(), deep=True))
+    keep = np.zeros(256, np.uint8)
+    for item in classes:
+        keep[item.label] = item.label
+    image.SetExtent([v for start, stop in zip(box.start, box.stop, strict=True) for v in (start, stop - 1)])
+    image.GetPointData().SetScalars(numpy_to_vtk(keep[labels[box.slices]].ravel(), deep=True))
     return image
+
+
+def _occupied(labels: Array) -> Region | None:
+    """The smallest box of voxels with all labels in it; None where there is none."""
+    in_plane = np.asarray(labels.any(axis=0))
+    along = (in_plane.any(axis=0), in_plane.any(axis=1), labels.any(axis=(1, 2)))
+    spans = [np.flatnonzero(found) for found in along]
+    if not len(spans[0]):
+        return None
+    start, stop = ([int(span[place]) + step for span in spans] for place, step in ((0, 0), (-1, 1)))
+    return Region((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
 def _free_name(segmentation: Any, name: str) -> str:

@@ -1,0 +1,271 @@
+"""One click on Segment: voxels to the worker, the result into the scene, nothing half done in between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from ..engine.card import ClassCard, ModelCard
+from ..engine.errors import AHNetSegmentError
+from ..engine.tasks import geometry_to_dict
+from ..engine.volume import Array, Region
+from .exchange import Exchange
+from .segmenting import Scan, add_probability_volumes, put_result
+from .worker import BusyError, Worker
+
+BUSY_MS = 100
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the worker's task ``segment`` takes besides volume, model and region."""
+
+    device: str = "auto"
+    precision: str = "auto"
+    window_memory: float | None = None
+    keep_largest: bool = False
+    smoothing: float = 0.0
+    probabilities: bool = False
+    classes: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class SegmentVolume:
+    """One row of the table of volumes."""
+
+    name: str
+    color: tuple[int, int, int]
+    ml: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has ended well.
+
+    Attributes:
+        segmentation_node: holds the segments.
+        volumes: what was found.
+        report: the run report.
+        seconds: from the click to the segments.
+        device: where it ran.
+        precision: the number format that it ran in.
+        warnings: sentences about what may be wrong.
+    """
+
+    segmentation_node: Any
+    volumes: tuple[SegmentVolume, ...]
+    report: dict[str, Any]
+    seconds: float
+    device: str
+    precision: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Result:
+    labels: Array
+    classes: tuple[ClassCard, ...]
+    probabilities: Array | None
+
+
+class SegmentRun:
+    """A run that goes on in the worker while the event loop turns.
+
+    Exactly one of ``finished``, ``failed`` and ``cancelled`` is called in the end, from the event loop; none after
+    :meth:`abandon` or where :meth:`start` raised an error.
+
+    Args:
+        worker: idle.
+        progress: gets done, total and the seconds left, if known.
+        state: gets what begins now.
+        finished: gets what was found; the segments are in the scene.
+        failed: gets one sentence; the scene is unchanged.
+        cancelled: the scene is unchanged.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        progress: Callable[[int, int, float | None], None],
+        state: Callable[[str], None],
+        finished: Callable[[Finished], None],
+        failed: Callable[[str], None],
+        cancelled: Callable[[], None],
+    ) -> None:
+        self._worker = worker
+        self._progress = progress
+        self._state = state
+        self._told = (finished, failed, cancelled)
+        self._exchange: Exchange | None = None
+        self._computing = False
+        self._over = False
+
+    def start(
+        self, scan: Scan, volume_node: Any, segmentation_node: Any, card: ModelCard, model: Path, settings: Settings
+    ) -> None:
+        """Begins.
+
+        Args:
+            scan: what is segmented.
+            volume_node: its node.
+            segmentation_node: where the segments go; None: a new one.
+            card: of the model.
+            model: its folder.
+            settings: device, precision and the like.
+
+        Raises:
+            AHNetSegmentError: the worker or the temporary folder cannot be used.
+        """
+        self._began = time.monotonic()
+        self._scan, self._volume_node, self._segmentation_node = scan, volume_node, segmentation_node
+        self._identity = (volume_node.GetID(), segmentation_node.GetID() if segmentation_node is not None else "")
+        kept = settings.classes
+        self._classes = tuple(item for item in card.classes if kept is None or item.label in kept)
+        self._arguments: dict[str, Any] = {
+            **asdict(settings),
+            "name": scan.volume.name,
+            "geometry": geometry_to_dict(scan.volume.geometry),
+            "model": str(model),
+            "region": None if scan.region is None else {"start": scan.region.start, "stop": scan.region.stop},
+            "report": True,
+        }
+        self._worker.start()
+        self._exchange = Exchange()
+        self._arguments["output"] = str(self._exchange.output)
+        self._exchange.write("volume", scan.volume.array, self._volume_written, self._fail)
+
+    def cancel(self) -> None:
+        """Stops; ``cancelled`` is called within a second."""
+        if self._computing:
+            self._worker.cancel()
+        elif not self._over:
+            self._end()
+            self._told[2]()
+
+    def abandon(self) -> None:
+        """Stops without telling anybody: the scene closes."""
+        if self._computing:
+            self._worker.cancel()
+        self._end()
+
+    def _volume_written(self, path: Path) -> None:
+        self._arguments["volume"] = str(path)
+        assert self._exchange is not None
+        if self._scan.mask is None:
+            self._compute()
+        else:
+            self._exchange.write("mask", self._scan.mask, self._mask_written, self._fail)
+
+    def _mask_written(self, path: Path) -> None:
+        self._arguments["mask"] = str(path)
+        self._compute()
+
+    def _compute(self) -> None:
+        if self._over:
+            return
+        try:
+            self._worker.run(
+                "segment",
+                self._arguments,
+                finished=self._computed,
+                failed=self._fail,
+                cancelled=self._stopped,
+                progress=self._tell_progress,
+                state=self._tell_state,
+            )
+        except BusyError:
+            # A run that was dropped a moment ago is still being cancelled.
+            qt.QTimer.singleShot(BUSY_MS, self._compute)
+        except AHNetSegmentError as error:
+            self._fail(str(error))
+        else:
+            self._computing = True
+
+    def _tell_progress(self, done: int, total: int, seconds_left: float | None) -> None:
+        if not self._over:
+            self._progress(done, total, seconds_left)
+
+    def _tell_state(self, text: str) -> None:
+        if not self._over:
+            self._state(text)
+
+    def _computed(self, result: dict[str, Any]) -> None:
+        self._computing = False
+        if self._over:
+            self._remove_files()
+            return
+        try:
+            done = self._put(result)
+        except AHNetSegmentError as error:
+            self._fail(str(error))
+            return
+        self._end()
+        self._told[0](done)
+
+    def _put(self, result: dict[str, Any]) -> Finished:
+        """Puts the result into the scene, where its nodes still are."""
+        assert self._exchange is not None
+        volume_id, segmentation_id = self._identity
+        scene = slicer.mrmlScene
+        if scene.GetNodeByID(volume_id) is not self._volume_node:
+            raise AHNetSegmentError(
+                f"{self._scan.volume.name} was removed while it was segmented; the result was dropped."
+            )
+        if segmentation_id and scene.GetNodeByID(segmentation_id) is not self._segmentation_node:
+            self._segmentation_node = None
+        shares = self._exchange.read(result["probabilities"]) if result["probabilities"] else None
+        found = _Result(self._exchange.read(result["labels"]), self._classes, shares)
+        segments = result["report"]["runs"][0]["segments"]
+        node = put_result(found, self._scan, self._volume_node, self._segmentation_node, box=_box(segments))
+        add_probability_volumes(found, self._volume_node)
+        return Finished(
+            node,
+            tuple(SegmentVolume(row["segment"], tuple(row["color"]), row["ml"]) for row in segments),
+            result["report"],
+            time.monotonic() - self._began,
+            result["device"],
+            result["precision"],
+            tuple(result["warnings"]),
+        )
+
+    def _fail(self, message: str) -> None:
+        self._computing = False
+        if self._over:
+            self._remove_files()
+            return
+        self._end()
+        self._told[1](message)
+
+    def _stopped(self) -> None:
+        self._computing = False
+        if self._over:
+            self._remove_files()
+            return
+        self._end()
+        self._told[2]()
+
+    def _end(self) -> None:
+        self._over = True
+        if not self._computing:
+            self._remove_files()
+
+    def _remove_files(self) -> None:
+        if self._exchange is not None:
+            # In a turn of its own: large files take their time.
+            qt.QTimer.singleShot(0, self._exchange.close)
+
+
+def _box(segments: Sequence[Mapping[str, Any]]) -> Region | None:
+    """The box of voxels around all segments of a report."""
+    extents = [row["extent_ijk"] for row in segments if row["extent_ijk"] is not None]
+    if not extents:
+        return None
+    start = [min(extent[axis][0] for extent in extents) for axis in range(3)]
+    stop = [max(extent[axis][1] for extent in extents) + 1 for axis in range(3)]
+    return Region((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
