@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test lint bench evaluate-hippocampus clean
+.PHONY: help demo test lint bench screenshots evaluate-hippocampus clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -38,6 +38,10 @@ bench: $(INSTALLED) $(VENV)/bench-installed
 $(VENV)/bench-installed: Testing/bench/requirements.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -r Testing/bench/requirements.txt
 	@touch $@
+
+# The panel before, during and after a run, into Resources/Screenshots.
+screenshots: $(INSTALLED)
+	$(BIN)/python Testing/screenshots.py
 
 evaluate-hippocampus: $(INSTALLED)
 	$(BIN)/python -m AHNetSegmentLib evaluate --model hippocampus-t1 --data ../shared/data/hippocampus-t1 --split validation

@@ -148,10 +148,10 @@ class AHNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Called when Slicer exits or the module is reloaded."""
-        self.removeObservers()
         if self.panel is not None:
             self.panel.close()
         self.setParameterNode(None)
+        self.removeObservers()
         if self.worker is not None:
             self.worker.stop()
 
@@ -216,8 +216,12 @@ class AHNetSegmentLogic(ScriptedLoadableModuleLogic):
 
     Example::
 
-        logic = slicer.modules.ahnetsegment.widgetRepresentation().self().logic   # or AHNetSegmentLogic()
-        segmentation = logic.segment(slicer.util.getNode("CT"), model="abdomen-ct")
+        import slicer
+
+        logic = AHNetSegmentLogic()  # in Slicer: slicer.util.getModuleLogic("AHNetSegment")
+        volume = slicer.util.getNode("CT")
+        segmentation = logic.segment(volume, model="hippocampus-t1", keep_largest=True)
+        result = logic.segmentBatch([volume], outputFolder, model="hippocampus-t1")
     """
 
     def __init__(self) -> None:

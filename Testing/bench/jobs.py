@@ -144,6 +144,37 @@ def click(volume: str, model: str, rounds: int) -> dict[str, Any]:
     return {**found, "share": found["network_seconds"] / found["seconds"]}
 
 
+def panel(volume: str, model: str, rounds: int) -> dict[str, Any]:
+    """A click on Segment in the real panel with the real worker: seconds, and how long the event loop stood still."""
+    import os
+
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    import host
+    from slicer_app import slicer_app
+
+    host.start()
+    widget = host.create_widget(host.load_module(REPOSITORY / "AHNetSegment" / "AHNetSegment.py"))
+    widget.logic.shelf.add_root(Path(model).parent)
+    widget.panel.list_models()
+    parameters = widget.logic.getParameterNode()
+    (parameters.inputVolume,) = slicer_app().io_manager.load_volumes([volume])
+    parameters.model = Path(model).name
+    host.pump(lambda: False, 0.5)
+    results = []
+    for _ in range(1 + rounds):
+        parameters.outputSegmentation = None
+        began = time.perf_counter()
+        with host.event_loop_gaps() as gaps:
+            host.click(widget.ui.segmentButton)
+            host.pump(lambda: not widget.panel.busy, 600)
+        assert parameters.outputSegmentation is not None, host.messages
+        results.append((time.perf_counter() - began, gaps.largest_ms))
+    host.close_widget(widget)
+    host.pump(lambda: widget.worker.state == "off", 2)
+    seconds, blocked = zip(*results[1:], strict=True)
+    return {"seconds": statistics.median(seconds), "blocked_ms": max(blocked)}
+
+
 def train(which: str, rounds: int, batch: int) -> dict[str, Any]:
     """Seconds of a training step: ours, or MONAI's network in a plain float32 loop."""
     torch.manual_seed(0)
@@ -362,6 +393,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "peer": segment_with_peer,
     "peer-in-one-piece": peer_in_one_piece,
     "click": click,
+    "panel": panel,
     "train": train,
     "arithmetic": arithmetic,
     "window": one_window,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..engine.card import ModelCard, read_card
@@ -14,18 +14,23 @@ class ModelShelf:
     """The bundled models and those in further folders, with their cards.
 
     Args:
-        roots: gives the further folders that hold models.
+        roots: the further folders that hold models.
     """
 
-    def __init__(self, roots: Callable[[], Sequence[Path]] = tuple) -> None:
-        self._roots = roots
+    def __init__(self, roots: Sequence[Path] = ()) -> None:
+        self._roots = list(roots)
         self._cards: dict[str, ModelCard] | None = None
+
+    def add_root(self, folder: Path) -> None:
+        """Also offers the models in a folder."""
+        self._roots.append(Path(folder))
+        self._cards = None
 
     def cards(self) -> dict[str, ModelCard]:
         """Each model's card by its name; a package whose card cannot be read is passed over."""
         if self._cards is None:
             self._cards = {}
-            for folder in model_folders(self._roots()):
+            for folder in model_folders(self._roots):
                 try:
                     card = read_card(folder / CARD_FILE)
                 except ModelError:
@@ -33,14 +38,10 @@ class ModelShelf:
                 self._cards[folder.name] = card
         return self._cards
 
-    def look_again(self) -> None:
-        """Forgets what was read: models have come or gone."""
-        self._cards = None
-
     def folder(self, name: str | Path) -> Path:
         """The folder of a model given by its name or its folder.
 
         Raises:
             ModelError: there is none any more; the message lists those that exist.
         """
-        return find_model(name, self._roots())
+        return find_model(name, self._roots)

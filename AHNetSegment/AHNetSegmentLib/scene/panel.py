@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -26,7 +27,6 @@ from .volumes import check_volume_node, volume_from_node
 from .worker import Worker
 
 DOUBLE_CLICK_SECONDS = 0.5
-CHECKABLE = qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable
 
 
 class SegmentPanel:
@@ -123,7 +123,6 @@ class SegmentPanel:
             picture = qt.QPixmap(12, 12)
             picture.fill(qt.QColor(*item.color))
             row.setIcon(qt.QIcon(picture))
-            row.setFlags(CHECKABLE)
             row.setCheckState(qt.Qt.Unchecked if item.name in left_out else qt.Qt.Checked)
             listed.addItem(row)
         listed.blockSignals(blocked)
@@ -323,6 +322,7 @@ class SegmentPanel:
 
     def _failed(self, message: str) -> None:
         self._run_ended()
+        logging.getLogger(__name__).error("%s\n%s", message, self.worker.log)
         self._say(message)
         slicer.util.errorDisplay(message)
 

@@ -99,4 +99,9 @@ class ResultSection:
         except AHNetSegmentError as error:
             slicer.util.errorDisplay(str(error))
             return
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
+        _open(str(path))
+
+
+def _open(path: str) -> None:
+    """Opens a file in the program that the system has for it."""
+    qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(path))
