@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +40,57 @@ def shared_data() -> Path:
     if not data.is_dir():
         pytest.skip("there is no folder of shared data; AHNET_SHARED names one")
     return data
+
+
+@pytest.fixture(scope="session")
+def module() -> Any:
+    """The module script, loaded as Slicer loads it."""
+    pytest.importorskip("PySide6", reason="needs PySide6")
+    pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+    import host
+
+    host.start()
+    return host.load_module(REPOSITORY / "AHNetSegment" / "AHNetSegment.py")
+
+
+@pytest.fixture
+def widget(module: Any, scene: Any) -> Iterator[Any]:
+    """The panel over an empty scene; its worker has ended after the test."""
+    import host
+    from AHNetSegmentLib.scene import worker_process
+
+    host.messages.clear()
+    host.answers.clear()
+    found = host.create_widget(module)
+    yield found
+    host.close_widget(found)
+    assert host.pump(lambda: not worker_process._running, 5)
+
+
+@pytest.fixture(scope="session")
+def pump() -> Callable[..., bool]:
+    """Turns Qt's event loop until something is so."""
+    pytest.importorskip("PySide6", reason="needs PySide6")
+    pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+    import host
+
+    host.start()
+    return lambda until, timeout_s=20.0: host.pump(until, timeout_s)
+
+
+@pytest.fixture
+def library_as_before() -> Iterator[None]:
+    """After the test the library's modules are those that other tests have imported."""
+
+    def ours() -> list[str]:
+        return [name for name in sys.modules if name.partition(".")[0] in ("AHNetSegmentLib", "AHNetSegment")]
+
+    before = {name: sys.modules[name] for name in ours()}
+    yield
+    for name in ours():
+        del sys.modules[name]
+    sys.modules.update(before)
+    for name, found in before.items():
+        package, _, last = name.rpartition(".")
+        if package:
+            setattr(before[package], last, found)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import unittest
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +23,6 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 MODULE = REPOSITORY / "AHNetSegment" / "AHNetSegment.py"
 UI = REPOSITORY / "Resources" / "UI" / "AHNetSegment.ui"
 SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def module() -> Any:
-    host.start()
-    return host.load_module(MODULE)
-
-
-@pytest.fixture
-def widget(module: Any, scene: Any) -> Iterator[Any]:
-    host.messages.clear()
-    host.answers.clear()
-    found = host.create_widget(module)
-    yield found
-    host.close_widget(found)
-    from AHNetSegmentLib.scene import worker_process
-
-    assert host.pump(lambda: not worker_process._running, 5)
 
 
 @pytest.fixture
@@ -81,7 +62,7 @@ def test_the_module_s_own_tests_pass(module: Any, widget: Any, name: str) -> Non
     assert not result.errors + result.failures, (result.errors + result.failures)[0][1]
 
 
-def test_reload_gives_a_panel_that_works(widget: Any, scene: Any) -> None:
+def test_reload_gives_a_panel_that_works(library_as_before: None, widget: Any, scene: Any) -> None:
     import slicer
 
     widget.onReload()

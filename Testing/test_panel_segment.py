@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +15,7 @@ pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
 
 import host
 
-MODULE = Path(__file__).resolve().parents[1] / "AHNetSegment" / "AHNetSegment.py"
 SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def module() -> Any:
-    host.start()
-    return host.load_module(MODULE)
-
-
-@pytest.fixture
-def widget(module: Any, scene: Any) -> Iterator[Any]:
-    """The panel over an empty scene."""
-    host.messages.clear()
-    host.answers.clear()
-    found = host.create_widget(module)
-    yield found
-    host.close_widget(found)
-    from AHNetSegmentLib.scene import worker_process
-
-    assert host.pump(lambda: not worker_process._running, 5)
 
 
 @pytest.fixture

@@ -18,17 +18,6 @@ import pytest
 from AHNetSegmentLib.engine.errors import OutputError
 
 
-@pytest.fixture(scope="module")
-def pump() -> Callable[..., bool]:
-    """Turns the event loop until something is so."""
-    pytest.importorskip("PySide6", reason="needs Qt")
-    pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
-    import host
-
-    host.start()
-    return lambda until, timeout_s=20.0: host.pump(until, timeout_s)
-
-
 @pytest.fixture
 def make(pump: object, tmp_path: Path) -> Callable[..., Any]:
     """Makes exchanges in a folder of the test."""

@@ -68,17 +68,6 @@ server.main()
 """
 
 
-@pytest.fixture(scope="module")
-def pump() -> Callable[..., bool]:
-    """Turns the event loop until something is so."""
-    pytest.importorskip("PySide6", reason="needs Qt")
-    pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
-    import host
-
-    host.start()
-    return lambda until, timeout_s=20.0: host.pump(until, timeout_s)
-
-
 class Told:
     """What a worker told of a run, in order."""
 
