@@ -219,7 +219,7 @@ def test_spacing_may_be_finer_by_far_but_not_coarser(
     model = replace(KINDS["abdomen-ct"], known=ABDOMEN)
     found = doubts(volume, model)
     assert (found == []) == fine
-    assert found == spacing_warnings(volume, model)  # what segment() warns of, word for word
+    assert found == spacing_warnings(volume, model)
     if not fine:
         assert "check the result" in found[0]
 
@@ -248,7 +248,7 @@ def test_a_card_that_knows_nothing_checks_the_spacing_only() -> None:
         "Trunk has a spacing far from that of the model cardiac-cine (0.8 mm instead of 2 mm, 0.8 mm instead of 0.3 "
         "mm): check the result."
     )
-    assert inference.spacing_warnings is spacing_warnings
+    assert inference.doubts is doubts
 
 
 def test_a_large_volume_is_judged_in_a_tenth_of_a_second() -> None:

@@ -12,7 +12,7 @@ import torch
 from .card import ClassCard, ModelCard
 from .device import choose_device, choose_precision, is_out_of_memory, precision_name, window_memory_mb
 from .errors import ModelError, ResourceError, VolumeError
-from .familiarity import spacing_warnings
+from .familiarity import doubts
 from .package import Model
 from .pipeline import Pipeline, Progress
 from .preprocess import intensity_map
@@ -110,7 +110,7 @@ def segment(
         geometry=volume.geometry,
         classes=classes,
         region=region,
-        warnings=spacing_warnings(volume, model.card),
+        warnings=doubts(volume, model.card, region=settings.region),
     )
     if settings.probabilities:
         result.probabilities = np.zeros((len(classes), *volume.geometry.shape), np.uint8)

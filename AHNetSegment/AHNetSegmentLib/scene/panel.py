@@ -318,7 +318,8 @@ class SegmentPanel:
         where = _("Done in {time} on the {device} ({precision}).").format(
             time=time_text(done.seconds), device=done.device.upper(), precision=done.precision
         )
-        self._say("\n".join([where, *(f"⚠ {text}" for text in done.warnings)]))
+        said = self._doubts()
+        self._say("\n".join([where, *(f"⚠ {text}" for text in done.warnings if text not in said)]))
 
     def _failed(self, message: str) -> None:
         self._run_ended()
