@@ -21,6 +21,7 @@ import torch
 
 from AHNetSegmentLib.engine.allocator import keep_freed_memory
 from AHNetSegmentLib.engine.card import Intensity
+from AHNetSegmentLib.engine.device import choose_precision
 from AHNetSegmentLib.engine.inference import InferenceSettings, segment
 from AHNetSegmentLib.engine.package import load_model
 from AHNetSegmentLib.engine.preprocess import intensity_map
@@ -186,16 +187,17 @@ def train(which: str, rounds: int, batch: int) -> dict[str, Any]:
         step = our_step(AHNet(settings), image, labels)
     else:
         step = peer_step(peer_network(AHNet(settings)), image.permute(0, 1, 3, 4, 2), labels.permute(0, 2, 3, 1))
-    return {"seconds": median_seconds(step, rounds, warm_up=3), "peak_mb": peak_mb()}
+    return {"seconds": median_seconds(step, rounds, warm_up=5), "peak_mb": peak_mb()}
 
 
 def our_step(network: AHNet, image: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
     network.train()
     loss = SegmentationLoss()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    precision = choose_precision("auto", CPU)
 
     def step() -> None:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=precision, enabled=precision != torch.float32):
             logits = network(image)
         optimizer.zero_grad(set_to_none=True)
         loss(logits, labels).backward()
