@@ -297,7 +297,13 @@ class SegmentPanel:
         self.ui.statusLabel.text = text
 
     def _state(self, text: str) -> None:
-        self._say(f"{text}…")
+        names = {
+            "Loading PyTorch": _("Loading PyTorch"),
+            "Loading the model": _("Loading the model"),
+            "Segmenting": _("Segmenting"),
+            "Writing the result": _("Writing the result"),
+        }
+        self._say(f"{names.get(text, text)}…")
 
     def _progress(self, done: int, total: int, seconds_left: float | None) -> None:
         self.ui.progressBar.setRange(0, total)
