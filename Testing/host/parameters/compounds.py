@@ -55,7 +55,7 @@ class ObservedList(collections.abc.MutableSequence):
         self._save()
 
     def __add__(self, other):
-        raise NotImplementedError("Adding an ObservedList is not supported. However, += is supported.")
+        raise NotImplementedError("a list of a parameter node takes += in Slicer, but not +")
 
     __radd__ = __add__
 
