@@ -111,7 +111,7 @@ class IsNone(Validator):
 
     def validate(self, value) -> None:
         if value is not None:
-            raise ValueError("Value must be None")
+            raise ValueError("only None is taken")
 
 
 class NotNone(Validator):
@@ -119,7 +119,7 @@ class NotNone(Validator):
 
     def validate(self, value) -> None:
         if value is None:
-            raise ValueError("Value must not be None")
+            raise ValueError("None is refused")
 
 
 class IsInstance(Validator):

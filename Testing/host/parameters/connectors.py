@@ -248,7 +248,7 @@ class QComboBoxToStringableConnector(_ComboBoxConnector):
     def create(widget, datatype):
         choice = findFirstAnnotation(splitAnnotations(datatype)[1], Choice)
         if choice is None:
-            raise RuntimeError("ComboBoxToStringableConnector requires the Choice annotation to be used.")
+            raise RuntimeError("a combo box for text or numbers needs a Choice in the annotation")
         return QComboBoxToStringableConnector(widget, choice.choices)
 
     def __init__(self, widget, choices):
