@@ -207,6 +207,14 @@ def _finish(result: Segmentation, card: ModelCard, settings: InferenceSettings) 
             result.warnings.append(f"Too small to be smoothed by {settings.smoothing:g} mm and left as found: {names}.")
 
 
+def limit_to_mask(result: Segmentation, mask: Array) -> None:
+    """Empties, in place, what lies in the region of a result but not in a mask, bool (k, j, i) of that region."""
+    outside = ~mask
+    result.labels[result.region.slices][outside] = 0
+    for share in () if result.probabilities is None else result.probabilities:
+        share[result.region.slices][outside] = 0
+
+
 def keep_largest_pieces(labels: Array, classes: Sequence[ClassCard]) -> None:
     """Removes, in place, all but the largest connected piece (26 neighbours) of each class."""
     for item in classes:

@@ -55,7 +55,7 @@ def segment_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
     require_torch()
     import numpy as np
 
-    from .inference import InferenceSettings, segment
+    from .inference import InferenceSettings, limit_to_mask, segment
     from .report import segmentation_report
     from .volume import Region
 
@@ -77,10 +77,7 @@ def segment_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
     result = segment(volume, model, settings, context.progress)
     context.state("Writing the result")
     if arguments.get("mask"):
-        outside = ~_read_array(arguments["mask"], volume.name)
-        result.labels[result.region.slices][outside] = 0
-        for share in () if result.probabilities is None else result.probabilities:
-            share[result.region.slices][outside] = 0
+        limit_to_mask(result, _read_array(arguments["mask"], volume.name))
     folder = Path(arguments["output"])
     voxels = np.sum([np.bincount(part.ravel(), minlength=256) for part in result.labels], axis=0)
     return {

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..engine.batch import BatchCase, BatchProgress, BatchResult, find_batch_cases, safe_name, segment_batch_cases
 from ..engine.errors import VolumeError
-from ..engine.inference import InferenceSettings, Segmentation, segment
+from ..engine.inference import InferenceSettings, limit_to_mask, segment
 from ..engine.package import Model
-from .segmenting import Scan, add_probability_volumes, put_result, scan_from_nodes
+from .segmenting import add_probability_volumes, put_result, scan_from_nodes
 from .segments import check_output
 from .transforms import node_name
 from .volumes import volume_from_node
@@ -52,19 +52,11 @@ def segment_node(
     if segmentation_node is not None:
         check_output(segmentation_node, model.card.classes, volume_node, replace=replace)
     result = segment(scan.volume, model, chosen, progress)
-    limit_to_mask(result, scan)
+    if scan.mask is not None:
+        limit_to_mask(result, scan.mask)
     node = put_result(result, scan, volume_node, segmentation_node, replace=replace)
     add_probability_volumes(result, volume_node)
     return node
-
-
-def limit_to_mask(result: Segmentation, scan: Scan) -> None:
-    """Empties, in place, what lies in the box of voxels around a ROI but not in the ROI itself."""
-    if scan.mask is None or scan.region is None:
-        return
-    result.labels[scan.region.slices][~scan.mask] = 0
-    for share in () if result.probabilities is None else result.probabilities:
-        share[scan.region.slices][~scan.mask] = 0
 
 
 def segment_batch(
