@@ -17,12 +17,12 @@ import torch
 from AHNetSegmentLib.engine import build, inference
 from AHNetSegmentLib.engine.build import add_known
 from AHNetSegmentLib.engine.card import Intensity, ModelCard, read_card, write_card
-from AHNetSegmentLib.engine.dataset import Case, find_cases
+from AHNetSegmentLib.engine.cases import Case, find_cases
 from AHNetSegmentLib.engine.errors import Cancelled, ModelError, VolumeError
 from AHNetSegmentLib.engine.familiarity import doubts, measure_known, spacing_warnings
 from AHNetSegmentLib.engine.image_io import read_volume
 from AHNetSegmentLib.engine.package import find_model
-from AHNetSegmentLib.engine.training import TrainingOptions
+from AHNetSegmentLib.engine.training_progress import TrainingOptions
 from AHNetSegmentLib.engine.volume import Geometry, Region, Volume
 from AHNetSegmentLib.network.ahnet import AHNet
 from engine_helpers import OBLIQUE, card

@@ -20,12 +20,14 @@ import torch
 from AHNetSegmentLib.engine.augmentation import Augmentation, cut_patch, draw_placement, vary_intensity
 from AHNetSegmentLib.engine.build import evaluate_model, train_model
 from AHNetSegmentLib.engine.card import classes_from_dicts
-from AHNetSegmentLib.engine.dataset import BatchStream, PreparedCase, find_cases, prepare_cases, split_cases
+from AHNetSegmentLib.engine.cases import find_cases, split_cases
+from AHNetSegmentLib.engine.dataset import BatchStream, PreparedCase, prepare_cases
 from AHNetSegmentLib.engine.errors import Cancelled, RecipeError, ResourceError, VolumeError
 from AHNetSegmentLib.engine.image_io import write_volume
 from AHNetSegmentLib.engine.package import load_model
 from AHNetSegmentLib.engine.recipe import Recipe, Stage, read_recipe
-from AHNetSegmentLib.engine.training import CHECKPOINT_FILE, Trainer, TrainingOptions, TrainingProgress
+from AHNetSegmentLib.engine.training import CHECKPOINT_FILE, Trainer
+from AHNetSegmentLib.engine.training_progress import TrainingOptions, TrainingProgress
 from AHNetSegmentLib.engine.volume import Geometry, Volume
 from AHNetSegmentLib.network.mcgcn import MCGCN
 from AHNetSegmentLib.network.settings import IGNORE_LABEL
@@ -175,6 +177,40 @@ def test_a_run_that_is_killed_at_any_moment_ends_like_one_that_is_not(
     assert_equal_weights(
         load_model(killed / "model").network.state_dict(), load_model(whole / "model").network.state_dict()
     )
+
+
+def test_a_stage_ends_when_validations_do_not_improve_and_the_best_weights_are_kept(
+    recipe_path: Path, data: Path, tmp_path: Path
+) -> None:
+    stages = (Stage("decoder", 20, 1e-3, 2, (8, 32, 32)), Stage("all", 20, 1e-3, 2, (8, 32, 32)))
+    recipe = replace(read_recipe(recipe_path), stages=stages, validate_every=2, patience=2)
+    cases = prepared(recipe, data, tmp_path / "cache")
+    # Decoder: better, best, two that are not. All: three that are not better than that best one.
+    scores = iter([0.2, 0.5, 0.4, None, 0.3, 0.5])
+    kept: list[dict[str, torch.Tensor]] = []
+    places: list[tuple[str, int, bool]] = []
+
+    def validate(network: Any) -> dict[str, Any]:
+        kept.append({name: value.clone() for name, value in network.state_dict().items()})
+        return {"dice": {"Blob": next(scores)}}
+
+    def report(place: TrainingProgress) -> bool:
+        if place.validation is not None:
+            places.append((place.kind, place.total, place.best))
+        return True
+
+    trainer = Trainer(recipe, cases, tmp_path / "work", OPTIONS)
+    weights = trainer.run(report, validate)
+    assert places == [
+        ("decoder", 2, True),
+        ("decoder", 4, True),
+        ("decoder", 6, False),
+        ("decoder", 8, False),
+        ("all", 10, False),
+        ("all", 12, False),
+    ]
+    assert trainer.total == 12
+    assert_equal_weights(weights, {name: value.float() for name, value in kept[1].items()})
 
 
 def test_worker_processes_change_nothing(recipe_path: Path, data: Path, tmp_path: Path) -> None:

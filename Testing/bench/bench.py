@@ -31,7 +31,7 @@ from AHNetSegmentLib.engine.build import train_model
 from AHNetSegmentLib.engine.device import choose_device, choose_precision, precision_name
 from AHNetSegmentLib.engine.files import write_text
 from AHNetSegmentLib.engine.text_table import text_table
-from AHNetSegmentLib.engine.training import TrainingProgress
+from AHNetSegmentLib.engine.training_progress import TrainingProgress
 
 RECIPE = HERE / "abdomen-full-width.toml"
 SIZE = (512, 512, 100)

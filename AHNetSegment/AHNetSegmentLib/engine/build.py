@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 import torch
 
 from .. import __version__
 from ..network.ahnet import AHNet
-from .card import ModelCard, label_values, read_card, write_card
-from .dataset import Case, find_cases, prepare_cases, split_cases
+from .card import ClassCard, ModelCard, label_values, read_card, write_card
+from .cases import LabelledCase, find_cases, split_cases
+from .dataset import prepare_cases
 from .device import precision_name
 from .errors import Cancelled
 from .evaluation import Evaluation, LabelPair, evaluate_cases
 from .familiarity import measure_known
 from .files import sha256
-from .image_io import read_labels, read_volume
 from .inference import InferenceSettings, segment
-from .package import CARD_FILE, Model, load_model, save_model
+from .measures import none_if_undefined
+from .package import CARD_FILE, Model, find_model, load_model, save_model
 from .recipe import Recipe, read_recipe
-from .training import Report, Trainer, TrainingOptions
+from .training import Trainer
+from .training_progress import Report, TrainingOptions
+from .volume import Array, Volume
 
 RECIPE_FILE = "recipe.toml"
 
@@ -73,12 +77,13 @@ def train_model(
 
     known = measure_known([*cases, *held_out], partial(show, "Measuring cases"))
     prepared = partial(show, "Preparing cases")
-    trainer = Trainer(recipe, prepare_cases(cases, recipe, Path(work) / "cache", prepared), work, options)
+    base = load_model(find_model(recipe.base)).network.state_dict() if recipe.base else None
+    trainer = Trainer(recipe, prepare_cases(cases, recipe, Path(work) / "cache", prepared), work, options, base)
 
     def validate(network: AHNet) -> dict[str, Any]:
         model = Model(card_of(recipe), network, Path(work))
         found = evaluate_model(model, held_out, distances=False)
-        return {"dice": {item.name: round(item.dice.mean, 4) for item in found.classes}}
+        return {"dice": {item.name: none_if_undefined(round(item.dice.mean, 4)) for item in found.classes}}
 
     weights = trainer.run(report, validate if held_out else None)
     training = {
@@ -90,12 +95,7 @@ def train_model(
         "device": trainer.device.type,
         "precision": precision_name(trainer.precision),
         "log": [entry for entry in trainer.log if "validation" in entry],
-        "versions": {
-            "AHNetSegment": __version__,
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "SimpleITK": sitk.Version.VersionString(),
-        },
+        "versions": versions(),
     }
     card = replace(card_of(recipe), training=training, known=known)
     save_model(output, card, weights, recipe.storage, lambda folder: _copy_recipe(recipe_path, folder))
@@ -109,10 +109,14 @@ def train_model(
 
 def evaluate_model(
     model: Model,
-    cases: Sequence[Case],
+    cases: Sequence[LabelledCase],
     settings: InferenceSettings | None = None,
     progress: CaseProgress | None = None,
     distances: bool = True,
+    *,
+    classes: Sequence[ClassCard] | None = None,
+    relabel: Mapping[int, int] | None = None,
+    look: Callable[[Volume, LabelPair], None] | None = None,
 ) -> Evaluation:
     """Segments labelled cases and compares the results with their labels, each on the case's own grid.
 
@@ -122,23 +126,43 @@ def evaluate_model(
         settings: device and precision.
         progress: called after each case.
         distances: also surface distances, which take most of the time.
+        classes: of the cases' labels; None: the model's.
+        relabel: the cases' label of each label of the model; classes that the model lacks are not measured. None: they
+            are the same.
+        look: shown each case's image and label maps.
 
     Raises:
         VolumeError: an image or label file cannot be used.
         Cancelled: ``progress`` returned False.
     """
-    expected = label_values(model.card.classes)
+    classes = model.card.classes if classes is None else classes
+    expected = label_values(classes)
 
     def pairs() -> Iterator[LabelPair]:
         for number, case in enumerate(cases, start=1):
-            volume = read_volume(case.image)
-            reference = read_labels(case.labels, volume, expected)
-            found = segment(volume, model, settings)
-            yield LabelPair(case.name, found.labels, reference, volume.geometry)
+            volume = case.read_image()
+            reference = case.read_labels(volume, expected)
+            found = segment(volume, model, settings).labels
+            labelled = case.labelled
+            if relabel is not None:
+                found = _relabelled(found, relabel)
+                labelled = tuple(label for label in relabel.values() if labelled is None or label in labelled)
+            pair = LabelPair(case.name, found, reference, volume.geometry, labelled)
+            if look is not None:
+                look(volume, pair)
+            yield pair
             if progress is not None and not progress("Evaluating cases", number, len(cases)):
                 raise Cancelled("Evaluation was stopped.")
 
-    return evaluate_cases(pairs(), model.card.classes, distances=distances)
+    return evaluate_cases(pairs(), classes, distances=distances)
+
+
+def _relabelled(labels: Array, relabel: Mapping[int, int]) -> Array:
+    table = np.zeros(256, np.uint8)
+    for old, new in relabel.items():
+        table[old] = new
+    renamed: Array = table[labels]
+    return renamed
 
 
 def add_known(model_folder: Path, data: Path) -> ModelCard:
@@ -191,6 +215,16 @@ def figures_of(evaluation: Evaluation) -> dict[str, Any]:
         "measured_on": f"{len(evaluation.cases)} validation cases that training never saw",
         "mean_dice": round(evaluation.mean_dice, 4),
         "classes": classes,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a training rests on."""
+    return {
+        "AHNetSegment": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "SimpleITK": sitk.Version.VersionString(),
     }
 
 

@@ -1,4 +1,4 @@
-"""Labelled cases on disk: found, checked, preprocessed once into a cache, and cut into random batches."""
+"""Labelled cases for training: checked, preprocessed once into a cache, and cut into random batches."""
 
 from __future__ import annotations
 
@@ -15,23 +15,14 @@ from torch.utils.data import Dataset
 
 from ..network.settings import IGNORE_LABEL
 from .augmentation import cut_patch, draw_placement, vary_intensity
-from .errors import RecipeError
+from .cases import LabelledCase
+from .distribution import Processes
 from .files import new_folder
-from .image_io import IMAGE_SUFFIXES, image_name, read_labels, read_volume
 from .preprocess import ModelGrid, intensity_map, labels_to_model
 from .recipe import Recipe, Stage
 from .volume import check_volume, network_orientation
 
 CENTRES_PER_CLASS = 20_000
-
-
-@dataclass(frozen=True)
-class Case:
-    """A labelled case: its name, image file and label file."""
-
-    name: str
-    image: Path
-    labels: Path
 
 
 @dataclass(frozen=True)
@@ -44,6 +35,7 @@ class PreparedCase:
         labels: (D, H, W) uint8.
         spacing: mm along (slices, rows, columns).
         centres: for each class that occurs, voxels (n, 3) that patches may be centred on.
+        labelled: labels of the classes that the case labels; None: all.
     """
 
     name: str
@@ -51,44 +43,10 @@ class PreparedCase:
     labels: np.ndarray
     spacing: tuple[float, float, float]
     centres: tuple[np.ndarray, ...]
+    labelled: tuple[int, ...] | None = None
 
 
-def find_cases(folder: Path) -> list[Case]:
-    """The cases of a data folder: files of one name in ``images/`` and ``labels/``, sorted by name.
-
-    Raises:
-        RecipeError: there is none, or an image lacks its labels.
-    """
-    folder = Path(folder)
-    labels = {image_name(path): path for path in _images(folder / "labels")}
-    cases = []
-    for path in _images(folder / "images"):
-        name = image_name(path)
-        if name not in labels:
-            raise RecipeError(f"{path} has no label file in {folder / 'labels'}; add one with the same name.")
-        cases.append(Case(name, path, labels[name]))
-    if not cases:
-        raise RecipeError(f"{folder} holds no cases; put images into its folder images/, label maps into labels/.")
-    return cases
-
-
-def split_cases(cases: Sequence[Case], validation: Sequence[str]) -> tuple[list[Case], list[Case]]:
-    """Training and validation cases.
-
-    Raises:
-        RecipeError: a validation case is missing, or nothing is left to train on.
-    """
-    names = {case.name for case in cases}
-    if missing := sorted(set(validation) - names):
-        raise RecipeError(f"The validation case {missing[0]} is not among the data; correct the recipe or the folder.")
-    chosen = set(validation)
-    training = [case for case in cases if case.name not in chosen]
-    if not training:
-        raise RecipeError("Every case is a validation case; leave some for training in the recipe.")
-    return training, [case for case in cases if case.name in chosen]
-
-
-def prepare_case(case: Case, recipe: Recipe, cache: Path) -> PreparedCase:
+def prepare_case(case: LabelledCase, recipe: Recipe, cache: Path) -> PreparedCase:
     """The case from the cache, where it is put first if it or the settings that decide its voxels have changed.
 
     Raises:
@@ -106,11 +64,12 @@ def prepare_case(case: Case, recipe: Recipe, cache: Path) -> PreparedCase:
         np.load(folder / "labels.npy", mmap_mode="r"),
         tuple(facts["spacing"]),
         tuple(np.load(folder / f"centres-{label}.npy", mmap_mode="r") for label in labels),
+        case.labelled,
     )
 
 
 def prepare_cases(
-    cases: Sequence[Case], recipe: Recipe, cache: Path, progress: Callable[[int, int], None]
+    cases: Sequence[LabelledCase], recipe: Recipe, cache: Path, progress: Callable[[int, int], None]
 ) -> list[PreparedCase]:
     """All cases through :func:`prepare_case`; ``progress(done, total)`` after each."""
     prepared = []
@@ -120,35 +79,50 @@ def prepare_cases(
     return prepared
 
 
-class BatchStream(Dataset[tuple[Tensor, Tensor]]):
-    """The batches of a stage: item n is the batch of step n, decided by seed, stage and step alone.
+class BatchStream(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """The batches of a stage: item n is the batch of step n, decided by seed, stage, step and rank alone.
 
     So a run that continues at step n, with any number of worker processes, sees what it would have seen.
-    Each item is images (N, 1, d, h, w) float32 and labels (N, d, h, w) uint8.
+    Each item is images (N, 1, d, h, w) float32, labels (N, d, h, w) uint8, and which classes each case labels:
+    (N, C) bool, background first.
     """
 
-    def __init__(self, cases: Sequence[PreparedCase], recipe: Recipe, stage_index: int, first_step: int = 0) -> None:
+    def __init__(
+        self,
+        cases: Sequence[PreparedCase],
+        recipe: Recipe,
+        stage_index: int,
+        first_step: int = 0,
+        processes: Processes | None = None,
+    ) -> None:
         self.cases = cases
         self.recipe = recipe
         self.stage_index = stage_index
         self.stage: Stage = recipe.stages[stage_index]
         self.first_step = first_step
+        # One process's batches do not depend on there being a way to have several.
+        self._rank = [processes.rank] if processes is not None and processes.count > 1 else []
 
     def __len__(self) -> int:
         return self.stage.steps - self.first_step
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng([self.recipe.seed, self.stage_index, self.first_step + index])
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        rng = np.random.default_rng([self.recipe.seed, self.stage_index, self.first_step + index, *self._rank])
         patches = [self._patch(rng) for _ in range(self.stage.batch)]
-        return torch.stack([image for image, _ in patches]), torch.stack([labels for _, labels in patches])
+        images, labels, labelled = (torch.stack(parts) for parts in zip(*patches, strict=True))
+        return images, labels, labelled
 
-    def _patch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _patch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         settings = self.recipe.augmentation
         case = self.cases[int(rng.integers(len(self.cases)))]
         centre = self._centre(rng, case)
         placement = draw_placement(rng, centre, case.spacing, settings)
         image, labels = cut_patch(case.image, case.labels, placement, self.stage.patch, settings.mirror_swaps)
-        return vary_intensity(rng, image, settings), labels
+        return vary_intensity(rng, image, settings), labels, self._labelled(case)
+
+    def _labelled(self, case: PreparedCase) -> Tensor:
+        labels = [0, *(item.label for item in self.recipe.classes)]
+        return torch.tensor([label == 0 or case.labelled is None or label in case.labelled for label in labels])
 
     def _centre(self, rng: np.random.Generator, case: PreparedCase) -> np.ndarray:
         """A voxel to centre a patch on; along an axis that the patch covers wholly, the middle of the volume."""
@@ -164,15 +138,9 @@ class BatchStream(Dataset[tuple[Tensor, Tensor]]):
         return np.where(size >= shape, (shape - 1) / 2, inside)
 
 
-def _images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_SUFFIXES))
-
-
-def _fingerprint(case: Case, recipe: Recipe) -> str:
+def _fingerprint(case: LabelledCase, recipe: Recipe) -> str:
     facts = {
-        "files": [[path.stat().st_size, path.stat().st_mtime_ns] for path in (case.image, case.labels)],
+        "voxels": case.stamp(),
         "spacing": recipe.spacing,
         "intensity": asdict(recipe.intensity),
         "labels": recipe.labels,
@@ -180,10 +148,10 @@ def _fingerprint(case: Case, recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
-def _write_prepared(case: Case, recipe: Recipe, folder: Path) -> None:
-    volume = read_volume(case.image)
+def _write_prepared(case: LabelledCase, recipe: Recipe, folder: Path) -> None:
+    volume = case.read_image()
     check_volume(volume)
-    names = read_labels(case.labels, volume, recipe.labels)
+    names = case.read_labels(volume, recipe.labels)
     orientation = network_orientation(volume.geometry)
     scan, labels = orientation.apply(volume.array), orientation.apply(names)
     spacing = orientation.spacing(volume.geometry)

@@ -135,12 +135,8 @@ class Evaluation:
             "cases": [case.to_dict() for case in self.cases],
         }
 
-    def write_csv(self, path: Path) -> None:
-        """Writes one row per case and class, with empty cells where a measure is undefined.
-
-        Raises:
-            OutputError: the file cannot be written; an existing one is left as it was.
-        """
+    def csv(self) -> str:
+        """One row per case and class as comma-separated values, with empty cells where a measure is undefined."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("case", "label", "class", *MEASURES))
@@ -149,7 +145,15 @@ class Evaluation:
                 values = (getattr(item, measure) for measure in MEASURES)
                 cells = ("" if math.isnan(value) else f"{value:.6g}" for value in values)
                 writer.writerow((case.name, item.label, item.name, *cells))
-        write_text(path, text.getvalue())
+        return text.getvalue()
+
+    def write_csv(self, path: Path) -> None:
+        """Writes :meth:`csv` into a file.
+
+        Raises:
+            OutputError: the file cannot be written; an existing one is left as it was.
+        """
+        write_text(path, self.csv())
 
     def _summarise(self, of: ClassMeasures) -> ClassSummary:
         rows = [(case.name, item) for case in self.cases for item in case.classes if item.label == of.label]
@@ -165,12 +169,17 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class LabelPair:
-    """Two label maps (k, j, i) on one grid, to be compared."""
+    """Two label maps (k, j, i) on one grid, to be compared.
+
+    Attributes:
+        labelled: labels of the classes that the reference speaks of, all others being undefined; None: all.
+    """
 
     name: str
     predicted: Array
     reference: Array
     geometry: Geometry
+    labelled: tuple[int, ...] | None = None
 
 
 def evaluate_cases(
@@ -194,6 +203,7 @@ def evaluate_cases(
                 name=pair.name,
                 ignore_label=ignore_label,
                 distances=distances,
+                labelled=pair.labelled,
             )
             for pair in pairs
         )

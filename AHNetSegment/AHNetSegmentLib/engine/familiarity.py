@@ -16,7 +16,7 @@ from .card import ModelCard
 from .volume import Array, Region, Volume, check_volume, crop, network_orientation
 
 if TYPE_CHECKING:
-    from .dataset import Case
+    from .cases import LabelledCase
 
 SAMPLE_VOXELS = 200_000
 """Values are looked at in about so many voxels, evenly spread."""
@@ -42,7 +42,7 @@ NOT_TELLING = {"", "OT", "SC", "SEG", "REG"}
 Range = tuple[float, float]
 
 
-def measure_known(cases: Sequence[Case], progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+def measure_known(cases: Sequence[LabelledCase], progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
     """What the cases of a model look like, as it stands in the card's field ``known``.
 
     Args:
@@ -57,11 +57,9 @@ def measure_known(cases: Sequence[Case], progress: Callable[[int, int], None] | 
     Raises:
         VolumeError: an image cannot be used.
     """
-    from .image_io import read_volume
-
     facts: list[dict[str, Any]] = []
     for case in cases:
-        volume = read_volume(case.image)
+        volume = case.read_image()
         check_volume(volume)
         facts.append(_measure(volume))
         if progress is not None:

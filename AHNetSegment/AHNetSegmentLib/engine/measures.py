@@ -9,6 +9,7 @@ both                   0..1   mm                            a number
 the reference only     0      nan, counted as *missed*      -100
 the prediction only    0      nan, counted as *invented*    nan
 neither                nan    nan                           nan
+not labelled           nan    nan                           nan
 =====================  =====  ============================  ==============
 
 Definitions as in Maier-Hein, Reinke et al., "Metrics reloaded", Nature Methods 21, 2024: the 95 % Hausdorff distance is
@@ -124,6 +125,7 @@ def evaluate_case(
     name: str = "case",
     ignore_label: int | None = IGNORE_LABEL,
     distances: bool = True,
+    labelled: Sequence[int] | None = None,
 ) -> CaseMeasures:
     """Compares a predicted with a reference label map; labels of no class are background.
 
@@ -136,6 +138,8 @@ def evaluate_case(
         ignore_label: voxels that have it in the reference are left out of everything, as if the grid ended there;
             None: there is no such label.
         distances: whether to measure surface distances, which take nearly all of the time.
+        labelled: labels of the classes that the reference speaks of; of all others nothing is known, so that every
+            measure of theirs is nan. None: all classes.
 
     Raises:
         VolumeError: the label maps are not both of the geometry's size.
@@ -149,6 +153,9 @@ def evaluate_case(
     counted = True if ignore_label is None else reference != ignore_label
     measures = []
     for item in classes:
+        if labelled is not None and item.label not in labelled:
+            measures.append(ClassMeasures(item.label, item.name, *[math.nan] * 5))
+            continue
         masks = ((predicted == item.label) & counted, (reference == item.label) & counted)
         measures.append(_measure(item, *masks, geometry, distances))
     return CaseMeasures(name, tuple(measures))

@@ -65,6 +65,10 @@ class Recipe:
         average: decay per step of the running average of the weights, which is what is delivered; 0: the last ones.
         kernels: K per level of the 2D network, from the deepest to the shallowest.
         storage: how the weights are stored: see :func:`AHNetSegmentLib.engine.package.save_model`.
+        validate_every: steps of a 3D stage between validations, whose best weights are kept; 0: only at its end, and
+            the last weights are kept.
+        patience: a stage ends after so many validations without a better one; 0: never before its last step.
+        base: name of the model that the first stage begins with, as far as its weights fit; empty: random weights.
     """
 
     name: str
@@ -90,6 +94,9 @@ class Recipe:
     average: float = 0.999
     kernels: tuple[int, int, int, int, int] = (7, 9, 15, 31, 63)
     storage: str = "int8"
+    validate_every: int = 0
+    patience: int = 0
+    base: str = ""
 
     def __post_init__(self) -> None:
         check_classes(self.classes, self.network)

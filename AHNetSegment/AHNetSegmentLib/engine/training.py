@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,18 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..network.ahnet import AHNet
+from ..network.checkpoints import load_weights
 from ..network.losses import SegmentationLoss
 from ..network.mcgcn import MCGCN, slice_triplets
 from ..network.transfer import transfer_encoder
 from .dataset import BatchStream, PreparedCase
 from .device import choose_device, choose_precision
+from .distribution import Processes
 from .errors import Cancelled, OutputError, RecipeError, ResourceError
 from .files import write_file, write_text
+from .measures import mean_of_defined
 from .recipe import Recipe, Stage
+from .training_progress import GoOn, Report, TrainingOptions, TrainingProgress, TrainingState, Validate
 
 CHECKPOINT_FILE = "checkpoint.pt"
 LOG_FILE = "log.json"
@@ -35,95 +39,51 @@ POLYNOMIAL_DECAY = 0.9
 AVERAGE_WARM_UP = 10
 
 
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What may differ between machines and leaves the result the same, but for rounding.
-
-    Attributes:
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        precision: ``auto``, ``float32``, ``bfloat16``, ``float16``.
-        workers: processes that prepare batches ahead of the step; 0: none.
-        checkpoint_seconds: time between checkpoints.
-        report_every: steps between reports; checkpoints fall on them too.
-    """
-
-    device: str = "auto"
-    precision: str = "auto"
-    workers: int = 1
-    checkpoint_seconds: float = 120.0
-    report_every: int = 20
-
-
-@dataclass(frozen=True)
-class TrainingProgress:
-    """Where a run is.
-
-    Attributes:
-        stage: index of the stage.
-        kind: its kind.
-        step: steps done in it.
-        steps: steps that it has.
-        loss: mean loss since the last report.
-        seconds: run time so far, earlier runs included.
-        seconds_left: estimate for the stages that remain, from the pace of this one.
-    """
-
-    stage: int
-    kind: str
-    step: int
-    steps: int
-    loss: float
-    seconds: float
-    seconds_left: float
-
-
-Report = Callable[[TrainingProgress], bool]
-"""Called every few steps; returning False stops the run with a checkpoint."""
-
-Validate = Callable[[AHNet], dict[str, Any]]
-"""Measures the averaged network at the end of each 3D stage; the result goes into the log."""
-
-
-@dataclass
-class _State:
-    """All that a checkpoint holds."""
-
-    stage: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    log: list[dict[str, Any]] = field(default_factory=list)
-
-
 class Trainer:
     """Runs a recipe's stages over prepared cases.
 
     Args:
         recipe: what to do.
         cases: what to train on.
-        work: folder of checkpoint and log; a checkpoint of the same recipe and cases in it is continued.
+        work: folder of checkpoint and log; a checkpoint of the same recipe, cases and base in it is continued.
         options: device, precision, worker processes.
+        base: what the first stage's network begins with, as far as it fits; None: random weights.
+        processes: that train together; each has its own batches, and the first one validates and writes.
 
     Raises:
-        RecipeError: the folder holds the checkpoint of another recipe or other cases.
+        RecipeError: the folder holds the checkpoint of another recipe, other cases or another base.
+        CheckpointError: the base does not suit the network at all.
         DeviceError: this machine lacks the device.
     """
 
     def __init__(
-        self, recipe: Recipe, cases: Sequence[PreparedCase], work: Path, options: TrainingOptions | None = None
+        self,
+        recipe: Recipe,
+        cases: Sequence[PreparedCase],
+        work: Path,
+        options: TrainingOptions | None = None,
+        base: Mapping[str, Tensor] | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.recipe = recipe
         self.cases = cases
         self.work = Path(work)
         self.options = options or TrainingOptions()
-        self.device = choose_device(self.options.device)
+        self.processes = processes or Processes()
+        self.device = choose_device(self.processes.device(self.options.device))
         self.precision = choose_precision(self.options.precision, self.device)
         self.loss = SegmentationLoss(
             focal_weight=recipe.focal_weight, dice_weight=recipe.dice_weight, gamma=recipe.focal_gamma
         )
-        self._identity = hashlib.sha256(repr((recipe, [case.name for case in cases])).encode("utf-8")).hexdigest()
-        self._state = _State()
+        facts = (recipe, [(case.name, case.labelled) for case in cases], _digest(base), self.processes.count)
+        self._identity = hashlib.sha256(repr(facts).encode("utf-8")).hexdigest()
+        self._state = TrainingState()
+        self._best: dict[str, Tensor] | None = None
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
-        self._start_stage(self._new_network(recipe.stages[0]))
+        network = self._new_network(recipe.stages[0])
+        if base is not None:
+            load_weights(network, base)
+        self._start_stage(network)
         self._resume()
 
     @property
@@ -132,24 +92,38 @@ class Trainer:
         return self._state.log
 
     @property
+    def total(self) -> int:
+        """Steps done in all stages."""
+        return self._state.total
+
+    @property
     def seconds(self) -> float:
         """Run time so far, earlier runs included."""
         return self._state.seconds
 
-    def run(self, report: Report | None = None, validate: Validate | None = None) -> dict[str, Tensor]:
+    def run(
+        self, report: Report | None = None, validate: Validate | None = None, go_on: GoOn | None = None
+    ) -> dict[str, Tensor]:
         """Runs what remains of the stages.
 
+        Args:
+            report: told every few steps.
+            validate: measures the network as the recipe's ``validate_every`` says.
+            go_on: asked after each step.
+
         Returns:
-            The averaged weights of the 3D network, on the CPU in float32.
+            The averaged weights of the 3D network, on the CPU in float32: those of the best validation where the
+            recipe validates on the way, else the last ones.
 
         Raises:
-            Cancelled: ``report`` asked to stop; a checkpoint was written.
+            Cancelled: ``report`` or ``go_on`` asked to stop; a checkpoint was written.
             OutputError: a checkpoint cannot be written.
+            RecipeError: the loss is no number any more.
             ResourceError: a worker process was ended from outside.
         """
         while self._state.stage < len(self.recipe.stages):
             try:
-                self._run_stage(report or _always)
+                _Stage(self, report or _always, validate, go_on or _true).run()
             except (RuntimeError, OutputError) as error:
                 # A signal handler of the DataLoader raises it wherever the run is then, in a checkpoint's writing too.
                 if "DataLoader worker" not in str(error):
@@ -158,44 +132,12 @@ class Trainer:
                     "A process that prepares batches was ended from outside, most often for lack of memory; start the "
                     "training again, with fewer workers: it goes on from its last checkpoint."
                 ) from error
-            network = self._averaged_network()
-            if validate is not None and isinstance(network, AHNet):
-                self._log_entry(validation=validate(network))
             self._finish_stage()
-            self._save()
-        return {name: value.float().cpu() for name, value in self.average.items()}
+            self.save()
+        return {name: value.float().cpu() for name, value in (self._best or self.average).items()}
 
-    def _run_stage(self, report: Report) -> None:
-        stage = self.recipe.stages[self._state.stage]
-        started, first = time.monotonic(), self._state.step
-        saved, before = started, self._state.seconds
-        losses: list[Tensor] = []
-        self.network.train()
-        for images, labels in self._batches():
-            losses.append(self._step(stage, images, labels))
-            self._state.step += 1
-            now = time.monotonic()
-            self._state.seconds = before + now - started
-            if self._state.step % self.options.report_every and self._state.step != stage.steps:
-                continue
-            # Read now only: to read a loss is to wait for the device.
-            mean, losses = float(torch.stack(losses).mean()), []
-            self._log_entry(loss=round(mean, 5))
-            pace = (now - started) / (self._state.step - first)
-            left = pace * (stage.steps - self._state.step + sum(s.steps for s in self._later_stages()))
-            place = (self._state.stage, stage.kind, self._state.step, stage.steps)
-            go_on = report(TrainingProgress(*place, mean, self._state.seconds, left))
-            if not go_on or now - saved > self.options.checkpoint_seconds:
-                saved = now
-                self._save()
-            if not go_on:
-                raise Cancelled(f"Training stopped at step {self._state.step}; start it again to go on from there.")
-
-    def _later_stages(self) -> tuple[Stage, ...]:
-        return self.recipe.stages[self._state.stage + 1 :]
-
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        stream = BatchStream(self.cases, self.recipe, self._state.stage, self._state.step)
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        stream = BatchStream(self.cases, self.recipe, self._state.stage, self._state.step, self.processes)
         if not len(stream):
             return
         workers = min(self.options.workers, len(stream))
@@ -207,7 +149,7 @@ class Trainer:
             pin_memory=self.device.type == "cuda",
         )
 
-    def _step(self, stage: Stage, images: Tensor, labels: Tensor) -> Tensor:
+    def _step(self, stage: Stage, images: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
         done = self._state.step / stage.steps
         for group in self.optimizer.param_groups:
             group["lr"] = stage.learning_rate * (1 - done) ** POLYNOMIAL_DECAY
@@ -215,9 +157,10 @@ class Trainer:
         labels = labels.to(self.device, non_blocking=True)
         if stage.kind == "slices":
             images, labels = _inner_slices(images, labels)
+            labelled = labelled.repeat_interleave(len(labels) // len(labelled), dim=0)
         with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32):
-            logits = self.network(images)
-        loss: Tensor = self.loss(logits, labels)
+            logits = self._parallel(images)
+        loss: Tensor = self.loss(logits, labels, None if bool(labelled.all()) else labelled)
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(self.optimizer)
@@ -225,6 +168,8 @@ class Trainer:
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self._update_average()
+        self._state.step += 1
+        self._state.total += 1
         return loss.detach()
 
     def _update_average(self) -> None:
@@ -260,14 +205,15 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             free, lr=stage.learning_rate, weight_decay=self.recipe.weight_decay, fused=True
         )
+        self._parallel = self.processes.wrap(network)
 
     def _finish_stage(self) -> None:
-        """Goes to the next stage: from the averaged weights, transferred to 3D where it comes from 2D."""
+        """Goes to the next stage: from the averaged or best weights, transferred to 3D where it comes from 2D."""
         self._state.stage += 1
-        self._state.step = 0
+        self._state.step = self._state.waited = 0
         if self._state.stage == len(self.recipe.stages):
             return
-        network = self._averaged_network()
+        network = self._averaged_network(self._best)
         following = self.recipe.stages[self._state.stage]
         if isinstance(network, MCGCN) and following.kind != "slices":
             volume_network = self._new_volume_network()
@@ -275,22 +221,30 @@ class Trainer:
             network = volume_network
         self._start_stage(network)
 
-    def _averaged_network(self) -> AHNet | MCGCN:
-        """A copy of the network with the averaged weights, in evaluation mode."""
+    def _averaged_network(self, weights: Mapping[str, Tensor] | None = None) -> AHNet | MCGCN:
+        """A copy of the network with the averaged or other weights, in evaluation mode."""
         network = type(self.network)(self.network.settings).to(self.device)  # type: ignore[arg-type]
-        network.load_state_dict(self.average)
+        network.load_state_dict(weights or self.average)
         return network.eval()
 
-    def _log_entry(self, **values: Any) -> None:
-        place = {"stage": self._state.stage, "step": self._state.step, "seconds": round(self._state.seconds, 1)}
-        self._state.log.append({**place, **values})
+    def log_entry(self, **values: Any) -> None:
+        """Adds to the log what was reported."""
+        state = self._state
+        kind = self.recipe.stages[state.stage].kind
+        place = {"stage": state.stage, "kind": kind, "step": state.step, "total": state.total}
+        place["seconds"] = round(state.seconds, 1)
+        state.log.append({**place, **values})
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Writes checkpoint and log; raises OutputError where that fails."""
+        if not self.processes.is_first:
+            return
         checkpoint = {
             "identity": self._identity,
             **vars(self._state),
             "network": self.network.state_dict(),
             "average": self.average,
+            "best_weights": self._best,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
         }
@@ -304,13 +258,126 @@ class Trainer:
         saved = torch.load(path, map_location=self.device, weights_only=True)
         if saved["identity"] != self._identity:
             raise RecipeError(f"{path} belongs to another recipe or other cases; choose another work folder.")
-        self._state = _State(saved["stage"], saved["step"], saved["seconds"], saved["log"])
+        self._state = TrainingState(**{name: saved[name] for name in vars(self._state)})
+        self._best = saved["best_weights"]
         index = min(self._state.stage, len(self.recipe.stages) - 1)
         self._start_stage(self._new_network(self.recipe.stages[index]))
         self.network.load_state_dict(saved["network"])
         self.average = saved["average"]
         self.optimizer.load_state_dict(saved["optimizer"])
         self._scaler.load_state_dict(saved["scaler"])
+
+
+class _Stage:
+    """One stage of a :class:`Trainer`, from where it stands to its end.
+
+    Args:
+        trainer: whose stage.
+        report: see :meth:`Trainer.run`, as the others.
+        validate: measures the network.
+        go_on: asked after each step.
+    """
+
+    def __init__(self, trainer: Trainer, report: Report, validate: Validate | None, go_on: GoOn) -> None:
+        self._trainer, self._report, self._go_on = trainer, report, go_on
+        self._state = trainer._state
+        self._stage = trainer.recipe.stages[self._state.stage]
+        self._validate = validate if self._stage.kind != "slices" else None
+        self._started, self._first, self._before = time.monotonic(), self._state.step, self._state.seconds
+        self._saved = self._started
+        self._losses: list[Tensor] = []
+
+    def run(self) -> None:
+        self._trainer.network.train()
+        # A run may have been stopped between the last step and what follows it.
+        self._validate_if_due()
+        if self._is_over():
+            return
+        for batch in self._trainer._batches():
+            self._losses.append(self._trainer._step(self._stage, *batch))
+            self._state.seconds = self._before + time.monotonic() - self._started
+            if self._state.step % self._trainer.options.report_every == 0 or self._state.step == self._stage.steps:
+                self._tell_loss()
+            if not self._trainer.processes.agree(self._go_on()):
+                self._stop()
+            self._validate_if_due()
+            if self._is_over():
+                return
+
+    def _is_over(self) -> bool:
+        patience = self._trainer.recipe.patience
+        return self._state.step == self._stage.steps or bool(patience and self._state.waited >= patience)
+
+    def _tell_loss(self) -> None:
+        # Read now only: to read a loss is to wait for the device.
+        mean, self._losses = float(torch.stack(self._losses).mean()), []
+        if not math.isfinite(mean):
+            raise RecipeError(
+                f"The training has diverged after {self._state.total} steps: its loss is no number any more; start it "
+                "anew with a smaller learning rate."
+            )
+        self._trainer.log_entry(loss=round(mean, 5))
+        self._tell(loss=mean)
+        if time.monotonic() - self._saved > self._trainer.options.checkpoint_seconds:
+            self._save()
+
+    def _validate_if_due(self) -> None:
+        state, every = self._state, self._trainer.recipe.validate_every
+        at_end = state.step == self._stage.steps
+        due = at_end or bool(every and state.step and state.step % every == 0)
+        if self._validate is None or not due or state.validated == state.total:
+            return
+        # It may take long, and be stopped.
+        self._save()
+        found = None
+        if self._trainer.processes.is_first:
+            network = self._trainer._averaged_network()
+            assert isinstance(network, AHNet)
+            found = self._validate(network)
+        found = self._trainer.processes.agree(found)
+        assert found is not None
+        state.seconds = self._before + time.monotonic() - self._started
+        state.validated = state.total
+        best = bool(every) and self._keep_best(found["dice"])
+        self._trainer.log_entry(validation=found, best=best)
+        self._tell(validation=found, best=best)
+
+    def _keep_best(self, dice: Mapping[str, float | None]) -> bool:
+        """Keeps the averaged weights where no earlier ones were better; returns whether they are kept."""
+        state = self._state
+        score = mean_of_defined(value for value in dice.values() if value is not None)
+        if state.best is not None and not score > state.best:
+            state.waited += 1
+            return False
+        state.best, state.waited = (-math.inf if math.isnan(score) else score), 0
+        self._trainer._best = {name: value.clone() for name, value in self._trainer.average.items()}
+        return True
+
+    def _tell(self, loss: float = math.nan, validation: dict[str, Any] | None = None, best: bool = False) -> None:
+        state, stages = self._state, self._trainer.recipe.stages
+        pace = (time.monotonic() - self._started) / max(state.step - self._first, 1)
+        left = pace * (self._stage.steps - state.step + sum(stage.steps for stage in stages[state.stage + 1 :]))
+        place = (state.stage, self._stage.kind, state.step, self._stage.steps, state.total)
+        progress = TrainingProgress(*place, loss, state.seconds, left, validation, best)
+        if not self._trainer.processes.agree(self._report(progress)):
+            self._stop()
+
+    def _save(self) -> None:
+        self._trainer.save()
+        self._saved = time.monotonic()
+
+    def _stop(self) -> None:
+        self._save()
+        raise Cancelled(f"Training stopped after {self._state.total} steps; start it again to go on from there.")
+
+
+def read_log(work: Path) -> list[dict[str, Any]]:
+    """What a run has reported up to its last checkpoint: see :attr:`Trainer.log`; empty where there is none."""
+    try:
+        log: list[dict[str, Any]] = json.loads((Path(work) / LOG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return log
 
 
 def _inner_slices(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -320,5 +387,17 @@ def _inner_slices(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return triplets[:, 1:-1].flatten(0, 1), labels[:, 1:-1].flatten(0, 1)
 
 
+def _digest(weights: Mapping[str, Tensor] | None) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted((weights or {}).items()):
+        digest.update(name.encode("utf-8"))
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _always(_: TrainingProgress) -> bool:
+    return True
+
+
+def _true() -> bool:
     return True
