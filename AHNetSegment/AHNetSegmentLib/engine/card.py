@@ -118,8 +118,7 @@ class ModelCard:
     weights_sha256: str = ""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", self.name):
-            raise ValueError(f"the name {self.name!r} may only have lower case letters, digits and hyphens")
+        check_name(self.name)
         check_classes(self.classes, self.network)
         for value in self.spacing:
             if value is not None and not value > 0:
@@ -188,6 +187,12 @@ def read_card(path: Path) -> ModelCard:
 def write_card(path: Path, card: ModelCard) -> None:
     """Writes a ``model.json``; raises OutputError where that fails."""
     write_text(path, json.dumps(card.to_dict(), indent=2, ensure_ascii=False) + "\n")
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError unless a model may be called so."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise ValueError(f"the name {name!r} may only have lower case letters, digits and hyphens")
 
 
 def check_classes(classes: Sequence[ClassCard], network: AHNetSettings) -> None:

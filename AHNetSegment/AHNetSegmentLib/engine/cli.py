@@ -1,4 +1,4 @@
-"""The command line: ``python -m AHNetSegmentLib segment|batch|train|evaluate|models``.
+"""The command line: ``python -m AHNetSegmentLib segment|batch|train|finetune|evaluate|models|...``.
 
 Exit codes: 0 done, 2 wrong input or arguments, or cases of a batch that failed (the last line on standard error is one
 sentence), 130 stopped by the user.
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from . import cli_finetune, cli_library
+from .cli_finetune import chosen_classes
 from .errors import AHNetSegmentError, Cancelled, RecipeError, VolumeError
 from .progress import ProgressBar
 
@@ -130,7 +132,7 @@ def _train(options: argparse.Namespace, stop: _StopRequest) -> None:
     from .allocator import keep_freed_memory
     from .build import train_model
     from .recipe import read_recipe
-    from .training import TrainingOptions, TrainingProgress
+    from .training_progress import TrainingOptions, TrainingProgress
 
     keep_freed_memory()
     recipe = read_recipe(options.recipe)
@@ -145,7 +147,8 @@ def _train(options: argparse.Namespace, stop: _StopRequest) -> None:
 
     def on_step(place: TrainingProgress) -> bool:
         name = f"Stage {place.stage + 1} of {len(recipe.stages)} ({place.kind})"
-        bar(name).show(place.step, place.steps, f"loss {place.loss:.4f}", place.seconds_left)
+        note = f"loss {place.loss:.4f}" if place.validation is None else ""
+        bar(name).show(place.step, place.steps, note, place.seconds_left)
         return not stop.asked
 
     def on_case(what: str, done: int, total: int) -> bool:
@@ -166,19 +169,12 @@ def _train(options: argparse.Namespace, stop: _StopRequest) -> None:
 
 def _evaluate(options: argparse.Namespace, stop: _StopRequest) -> None:
     from . import report, report_html
-    from .build import RECIPE_FILE, evaluate_model
-    from .dataset import find_cases, split_cases
+    from .build import evaluate_model
     from .inference import InferenceSettings
     from .package import find_model, load_model
-    from .recipe import read_recipe
 
     model = load_model(find_model(options.model, options.models))
-    cases = find_cases(options.data)
-    if options.split == "validation":
-        recipe = read_recipe(options.recipe or model.folder / RECIPE_FILE)
-        if not recipe.validation:
-            raise RecipeError(f"The recipe of {model.card.name} names no validation cases; evaluate with --split all.")
-        _, cases = split_cases(cases, recipe.validation)
+    cases = _cases_to_evaluate(options, model)
     settings = InferenceSettings(device=options.device, precision=options.precision)
     with ProgressBar("Evaluating", options.quiet) as bar:
         evaluation = evaluate_model(
@@ -188,9 +184,29 @@ def _evaluate(options: argparse.Namespace, stop: _StopRequest) -> None:
     if options.csv:
         evaluation.write_csv(options.csv)
     if options.report:
-        facts = report.evaluation_report(evaluation, options.data.resolve().name, model.card)
+        source = options.data or options.cases
+        facts = report.evaluation_report(evaluation, source.resolve().name, model.card)
         write = report_html.write_html if options.report.suffix.lower() == ".html" else report.write_json
         write(options.report, facts)
+
+
+def _cases_to_evaluate(options: argparse.Namespace, model: Any) -> Sequence[Any]:
+    from .build import RECIPE_FILE
+    from .case_list import label_cases, read_cases
+    from .cases import find_cases, split_cases
+    from .recipe import read_recipe
+
+    if (options.data is None) == (options.cases is None):
+        raise RecipeError("Give the labelled cases either by --data, a folder, or by --cases, a table.")
+    if options.cases is not None:
+        return label_cases(read_cases(options.cases), chosen_classes(options), model.card.classes, options.complete)
+    cases = find_cases(options.data)
+    if options.split == "all":
+        return cases
+    recipe = read_recipe(options.recipe or model.folder / RECIPE_FILE)
+    if not recipe.validation:
+        raise RecipeError(f"The recipe of {model.card.name} names no validation cases; evaluate with --split all.")
+    return split_cases(cases, recipe.validation)[1]
 
 
 def _models(options: argparse.Namespace, _stop: _StopRequest) -> None:
@@ -233,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 2 wrong input or failed cases, 130 stopped.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="segment|batch|train|evaluate|models")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--models", type=Path, action="append", default=[], metavar="FOLDER", help="more models")
@@ -276,9 +292,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     item.set_defaults(run=_train)
 
-    item = commands.add_parser("evaluate", parents=[common, running], help="compare a model with labelled cases")
+    cli_finetune.add_commands(commands, common, running)
+
+    item = commands.add_parser(
+        "evaluate",
+        parents=[common, running, cli_finetune.case_options(required=False)],
+        help="compare a model with labelled cases",
+    )
     item.add_argument("--model", required=True, help="name of a model, or its folder")
-    item.add_argument("--data", type=Path, required=True, help="folder with images/ and labels/")
+    item.add_argument("--data", type=Path, help="folder with images/ and labels/, labelled with the model's classes")
     item.add_argument("--split", choices=("all", "validation"), default="all", help="which cases (default all)")
     item.add_argument("--recipe", type=Path, help="recipe that names the validation cases; default: the model's")
     item.add_argument("--csv", type=Path, help="table to write: one row per case and class")
@@ -288,6 +310,7 @@ def _parser() -> argparse.ArgumentParser:
     item = commands.add_parser("models", parents=[common], help="list models, or describe one")
     item.add_argument("name", nargs="?", help="name of a model, or its folder")
     item.set_defaults(run=_models)
+    cli_library.add_commands(commands, common)
     return parser
 
 

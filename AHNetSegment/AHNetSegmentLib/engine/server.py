@@ -7,6 +7,7 @@ Commands come as JSON lines on standard input, events go as JSON lines to standa
     {"event": "ready", "pid": 4711}
     {"event": "state", "id": 1, "text": "Loading the model"}
     {"event": "progress", "id": 1, "done": 30, "total": 120, "seconds_left": 4.2}
+    {"event": "report", "id": 1, "facts": {...}}
     {"event": "result", "id": 1, "result": {...}}
     {"event": "cancelled", "id": 1}
     {"event": "error", "id": 1, "message": "One sentence.", "details": "traceback of an unforeseen error, or ''"}
@@ -89,6 +90,10 @@ class Context:
             self._tell("progress", done=int(done), total=int(total), seconds_left=left)
             self._told = (now, done)
         return not self.cancelled
+
+    def report(self, facts: dict[str, Any]) -> None:
+        """Says what was found on the way."""
+        self._tell("report", facts=facts)
 
 
 class Server:

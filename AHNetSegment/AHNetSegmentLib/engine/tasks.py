@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import OutputError, ResourceError, VolumeError
+from .finetune_tasks import estimate_task, evaluate_task, finetune_task
+from .library_tasks import import_model_task
 
 if TYPE_CHECKING:
     from .package import Model
@@ -30,6 +32,9 @@ class Context(Protocol):
 
     def progress(self, done: int, total: int) -> bool:
         """Says how far the task is; returns whether to go on."""
+
+    def report(self, facts: dict[str, Any]) -> None:
+        """Says what was found on the way, in a dictionary fit for JSON."""
 
 
 Task = Callable[[dict[str, Any], Context], dict[str, Any]]
@@ -102,7 +107,13 @@ def segment_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
     }
 
 
-TASKS: dict[str, Task] = {"segment": segment_task}
+TASKS: dict[str, Task] = {
+    "segment": segment_task,
+    "finetune": finetune_task,
+    "evaluate": evaluate_task,
+    "estimate": estimate_task,
+    "import_model": import_model_task,
+}
 """The commands that compute something, by name."""
 
 

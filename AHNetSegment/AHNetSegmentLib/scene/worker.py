@@ -37,6 +37,7 @@ class _Run:
     cancelled: Callable[[], None]
     progress: Callable[[int, int, float | None], None] | None
     state: Callable[[str], None] | None
+    report: Callable[[dict[str, Any]], None] | None
     cancelling: bool = False
     settled: bool = False
 
@@ -104,6 +105,7 @@ class Worker:
         cancelled: Callable[[], None],
         progress: Callable[[int, int, float | None], None] | None = None,
         state: Callable[[str], None] | None = None,
+        report: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         """Gives the worker a task; starts the process where there is none.
 
@@ -118,6 +120,7 @@ class Worker:
             cancelled: after :meth:`cancel`.
             progress: gets done, total and the seconds that are left, if known.
             state: gets what begins now, in a few words.
+            report: gets what the task finds on its way.
 
         Raises:
             BusyError: another task runs.
@@ -127,12 +130,12 @@ class Worker:
             raise BusyError("The worker is busy with another computation; wait until it has finished, or cancel it.")
         self.start()
         self._runs += 1
-        self._run = _Run(self._runs, task, arguments, finished, failed, cancelled, progress, state)
+        self._run = _Run(self._runs, task, arguments, finished, failed, cancelled, progress, state, report)
         if self._child is not None and self._child.pid:
             self._give(self._run)
 
-    def cancel(self) -> None:
-        """Asks the task to stop; kills the process when there is no answer. Harmless when nothing runs."""
+    def cancel(self, grace_ms: int = CANCEL_MS) -> None:
+        """Asks the task to stop; kills the process when there is no answer in time. Harmless when nothing runs."""
         run, child = self._run, self._child
         if run is None or run.cancelling:
             return
@@ -141,7 +144,7 @@ class Worker:
             self._settle(run, run.cancelled)
         elif not run.settled:
             child.send({"command": "cancel", "id": run.number})
-            qt.QTimer.singleShot(CANCEL_MS, lambda: self._give_up(run))
+            qt.QTimer.singleShot(grace_ms, lambda: self._give_up(run))
 
     def stop(self) -> None:
         """Ends the process; a task that runs is forgotten, none of its callables is called any more."""
@@ -180,6 +183,8 @@ class Worker:
             _call(run.progress, event["done"], event["total"], event["seconds_left"])
         elif kind == "state" and run.state is not None and not run.cancelling:
             _call(run.state, event["text"])
+        elif kind == "report" and run.report is not None and not run.cancelling:
+            _call(run.report, event["facts"])
 
     def _ended(self, child: WorkerProcess, message: str) -> None:
         if child is not self._child:

@@ -1,0 +1,341 @@
+"""Fine-tuning: what is learned, what is kept, and that neither a kill nor a missing label does harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from AHNetSegmentLib.engine.build import evaluate_model
+from AHNetSegmentLib.engine.card import Intensity
+from AHNetSegmentLib.engine.errors import AHNetSegmentError, Cancelled, ModelError, RecipeError
+from AHNetSegmentLib.engine.finetune import FinetuneResult, FinetuneTask, Watch, finetune
+from AHNetSegmentLib.engine.finetune_plan import FinetuneSettings, Identity
+from AHNetSegmentLib.engine.package import Model, load_model
+from AHNetSegmentLib.engine.start import HEAD, known_classes, starting_weights
+from AHNetSegmentLib.engine.training import CHECKPOINT_FILE, LOG_FILE, Trainer
+from AHNetSegmentLib.engine.training_progress import TrainingProgress
+from AHNetSegmentLib.network.resnet import ResNet2d
+from AHNetSegmentLib.network.settings import AHNetSettings
+from finetune_helpers import OPTIONS, SETTINGS, base_model, blob, classes, task
+
+TESTING = Path(__file__).resolve().parent
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Model:
+    return base_model(tmp_path / "models")
+
+
+def run(what: FinetuneTask, folder: Path, watch: Watch | None = None) -> FinetuneResult:
+    result = finetune(what, folder / "model", folder / "work", OPTIONS, watch)
+    assert result is not None
+    return result
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(load_model(folder / "model").network.state_dict())
+
+
+def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=0, atol=0, msg=name)
+
+
+class StopAt:
+    """Answers no when asked for the n-th time."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left > 0
+
+
+def test_a_run_that_is_stopped_anywhere_ends_like_one_that_is_not(base: Model, tmp_path: Path) -> None:
+    run(task(base), tmp_path / "whole")
+    # While cases are prepared, in both stages, in a validation and after one: each try goes on where the last stopped.
+    for number in (2, 8, 9, 10, 12):
+        with pytest.raises(Cancelled):
+            run(task(base), tmp_path / "stopped", Watch(go_on=StopAt(number)))
+    run(task(base), tmp_path / "stopped")
+    assert_same_weights(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from finetune_helpers import OPTIONS, task
+from AHNetSegmentLib.engine.finetune import finetune
+from AHNetSegmentLib.engine.package import load_model
+base, folder = map(Path, sys.argv[1:])
+finetune(task(load_model(base)), folder / "model", folder / "work", OPTIONS)
+"""
+
+
+def test_a_run_that_is_killed_at_a_random_step_ends_like_one_that_is_not(base: Model, tmp_path: Path) -> None:
+    run(task(base), tmp_path / "whole")
+    killed = tmp_path / "killed"
+    paths = os.pathsep.join([str(TESTING), str(TESTING.parent / "AHNetSegment")])
+    kills = 0
+    for steps in np.sort(np.random.default_rng().choice(np.arange(1, 12), 2, replace=False)):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(base.folder), str(killed)], env={**os.environ, "PYTHONPATH": paths}
+        )
+        while process.poll() is None and _steps_logged(killed / "work" / LOG_FILE) < steps:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills == 2
+    assert (killed / "work" / CHECKPOINT_FILE).is_file()
+    run(task(base), killed)
+    assert_same_weights(weights(killed), weights(tmp_path / "whole"))
+
+
+def _steps_logged(path: Path) -> int:
+    return int(json.loads(path.read_text())[-1]["total"]) if path.is_file() else 0
+
+
+def test_a_seed_decides_everything_and_another_one_something_else(base: Model, tmp_path: Path) -> None:
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        run(task(base, settings=replace(SETTINGS, seed=seed)), tmp_path / name)
+    assert_same_weights(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not torch.equal(weights(tmp_path / "a")[HEAD], weights(tmp_path / "c")[HEAD])
+
+
+def test_the_encoder_stays_locked_while_the_decoder_learns(base: Model, tmp_path: Path) -> None:
+    kinds: list[str] = []
+    stages: dict[str, dict[str, torch.Tensor]] = {}
+
+    def watch(place: TrainingProgress) -> None:
+        kinds.append(place.kind)
+        saved = torch.load(tmp_path / "work" / CHECKPOINT_FILE, weights_only=True)["network"]
+        stages[place.kind] = {name: value for name, value in saved.items() if name.startswith("encoder.")}
+
+    run(task(base), tmp_path, Watch(steps=lambda place: watch(place) if place.total > 1 else None))
+    before = {name: value for name, value in base.network.state_dict().items() if name.startswith("encoder.")}
+    assert kinds == sorted(kinds, reverse=True)
+    assert_same_weights(stages["decoder"], before)
+    assert any(not torch.equal(value, before[name]) for name, value in stages["all"].items())
+
+
+def learning(**changes: Any) -> FinetuneSettings:
+    """Settings with which a tiny network learns a blob in seconds."""
+    settings = replace(SETTINGS, steps=120, learning_rate=1e-2, encoder_factor=1.0, validate_every=0, patience=0)
+    return replace(settings, checkpoint_seconds=1e9, batch=4, **changes)
+
+
+def test_a_missing_label_is_not_learned_as_background(base: Model, tmp_path: Path) -> None:
+    whole = blob(0, use="training")
+    partly = [blob(number, names=(1,), labelled=(1,), use="training") for number in range(1, 8)]
+    wrongly = [replace(case, labelled=None) for case in partly]
+    unseen = [blob(number) for number in (10, 11, 12)]
+    dice = {}
+    for name, cases in (("unknown", partly), ("background", wrongly)):
+        what = task(base, [whole, *cases], settings=learning(), intensity=Intensity("window", 0.0, 100.0))
+        result = run(what, tmp_path / name)
+        found = evaluate_model(load_model(result.folder), unseen, distances=False)
+        dice[name] = {item.name: item.dice.mean for item in found.classes}
+    assert dice["unknown"]["Anterior"] > 0.7
+    assert dice["unknown"]["Posterior"] > 0.7
+    # The very same voxels, said to be background: the class is lost.
+    assert dice["background"]["Posterior"] < 0.4
+    assert dice["unknown"]["Posterior"] > dice["background"]["Posterior"] + 0.3
+
+
+def test_validation_measures_only_what_a_case_labels(base: Model, tmp_path: Path) -> None:
+    cases = [blob(0, use="training"), blob(1, names=(1,), labelled=(1,), use="validation")]
+    result = run(task(base, cases), tmp_path)
+    assert result.after is not None
+    assert [item.dice.count for item in result.after.classes] == [1, 0]
+    validation = result.card.training["log"][0]["dice"]
+    assert validation["Posterior"] is None
+    assert validation["Anterior"] is not None
+
+
+def test_the_weights_of_the_best_validation_are_delivered(base: Model, tmp_path: Path) -> None:
+    result = run(task(base, settings=replace(SETTINGS, steps=24, learning_rate=5e-3, encoder_factor=1.0)), tmp_path)
+    assert result.after is not None
+    scores = [np.nanmean([v for v in e["dice"].values() if v is not None]) for e in result.card.training["log"]]
+    best = [entry["best"] for entry in result.card.training["log"]]
+    assert best[int(np.argmax(scores))]
+    assert not any(best[int(np.argmax(scores)) + 1 :])
+    assert result.after.mean_dice == pytest.approx(max(scores), abs=2e-3)
+    saved = torch.load(tmp_path / "work" / CHECKPOINT_FILE, weights_only=True)
+    for name, value in weights(tmp_path).items():
+        torch.testing.assert_close(value, saved["best_weights"][name].float(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_training_that_stops_early_says_so(base: Model, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=40, learning_rate=1e-9, validate_every=1, patience=1)
+    result = run(task(base, settings=settings), tmp_path)
+    assert result.stopped_early
+    assert json.loads((tmp_path / "work" / LOG_FILE).read_text())[-1]["total"] < 40
+    assert any("ended early" in note for note in result.notes)
+    patient = run(task(base, settings=replace(settings, steps=6, patience=0)), tmp_path / "patient")
+    assert not patient.stopped_early
+
+
+def test_below_three_cases_none_is_held_out_and_that_is_said(base: Model, tmp_path: Path) -> None:
+    result = run(task(base, [blob(0), blob(1)]), tmp_path)
+    assert result.before is result.after is None
+    assert result.card.figures == {}
+    assert result.card.training["validation_cases"] == 0
+    assert any("fewer than 3 cases" in note for note in result.notes)
+
+
+def test_nothing_of_a_case_but_numbers_is_written_down(base: Model, tmp_path: Path) -> None:
+    what = task(base, [blob(number, group=f"Jane Doe {number}") for number in range(4)])
+    run(what, tmp_path, Watch(preview=tmp_path))
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and "models" not in path.parts]
+    assert {CHECKPOINT_FILE, LOG_FILE, "model.json", "weights.pt"} <= {path.name for path in written}
+    for path in written:
+        content = path.read_bytes()
+        for word in (b"Jane", b"Doe", str(tmp_path).encode()):
+            assert word not in content, path.name
+            assert word.decode() not in str(path.relative_to(tmp_path))
+
+
+def test_the_card_says_where_the_model_comes_from(base: Model, tmp_path: Path) -> None:
+    result = run(task(base), tmp_path)
+    training = result.card.training
+    assert training["parent"] == {
+        "name": "tiny",
+        "version": "1.0.0",
+        "weights_sha256": base.card.weights_sha256,
+    }
+    assert (training["training_cases"], training["validation_cases"]) == (3, 1)
+    assert training["settings"]["seed"] == SETTINGS.seed
+    assert training["versions"]["torch"] == str(torch.__version__)
+    assert len(training["date"]) == 10
+    figures = result.card.figures
+    assert figures["mean_dice"] == pytest.approx(result.after.mean_dice, abs=1e-4)  # type: ignore[union-attr]
+    assert figures["before"]["mean_dice"] == pytest.approx(result.before.mean_dice, abs=1e-4)  # type: ignore[union-attr]
+    assert "chose the best weights" in figures["measured_on"]
+    assert load_model(result.folder).card == result.card
+
+
+def test_before_is_the_base_s_own_dice_on_the_validation_cases(base: Model, tmp_path: Path) -> None:
+    # The new model has the base's second class as its first, and one that the base does not know.
+    both = classes(2)
+    new = (replace(both[1], label=1), replace(both[0], label=2, name="Tumour"))
+    cases = [blob(0, use="training"), blob(1, use="validation")]
+    result = run(task(base, cases, classes=new), tmp_path)
+    same = replace(cases[1], labels=np.where(cases[1].labels == 1, 2, 0).astype(np.uint8))
+    expected = evaluate_model(base, [same], distances=False).classes[1].dice.mean
+    assert result.before is not None
+    assert result.before.classes[0].dice.mean == pytest.approx(expected)
+    assert np.isnan(result.before.classes[1].dice.mean)
+    unknown = tuple(replace(item, name=f"New {item.label}") for item in both)
+    other = run(task(base, cases, classes=unknown), tmp_path / "other")
+    assert other.before is None
+    assert any("knows none of these structures" in note for note in other.notes)
+
+
+def test_a_new_head_takes_over_what_the_base_knows(base: Model) -> None:
+    both = classes(4)
+    wanted = (replace(both[1], label=1, name="POSTERIOR"), replace(both[2], label=2, name="New"))
+    assert known_classes(base.card.classes, wanted) == {1: 2}
+    network = replace(base.card.network, classes=3)
+    start = starting_weights(base, network, wanted, seed=1)
+    old = base.network.state_dict()
+    assert_same_weights({k: v for k, v in start.items() if k != HEAD}, {k: v for k, v in old.items() if k != HEAD})
+    torch.testing.assert_close(start[HEAD][:2], old[HEAD][[0, 2]], rtol=0, atol=0)
+    assert not torch.equal(start[HEAD][2], old[HEAD][1])
+    assert 0 < start[HEAD][2].std() < 0.02
+
+
+def test_from_scratch_the_2d_network_comes_first(tmp_path: Path) -> None:
+    kinds: list[str] = []
+    what = task(None, settings=replace(SETTINGS, width=0.125))
+    result = run(what, tmp_path, Watch(steps=lambda place: kinds.append(place.kind)))
+    assert list(dict.fromkeys(kinds)) == ["slices", "decoder", "all"]
+    assert result.card.training["parent"] is None
+    assert result.card.training["kind"] == "from scratch"
+    assert result.before is None
+
+
+def test_from_scratch_an_imagenet_file_fills_the_2d_encoder(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    resnet = ResNet2d(3, 1.0).state_dict()
+    torch.save(
+        {**resnet, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}, tmp_path / "resnet50.pth"
+    )
+    seen: list[dict[str, torch.Tensor]] = []
+    settings = replace(SETTINGS, width=1.0, steps=3, patch=(4, 16, 16))
+    start = Trainer._start_stage
+
+    def spy(trainer: Trainer, network: Any) -> None:
+        seen.append({name: value.clone() for name, value in network.encoder.state_dict().items()})
+        start(trainer, network)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_start_stage", spy)
+        what = task(None, [blob(0)], resnet=tmp_path / "resnet50.pth", settings=settings)
+        result = run(what, tmp_path)
+    assert_same_weights(seen[0], dict(resnet))
+    assert result.card.training["imagenet"]
+    with pytest.raises(RecipeError, match="full width"):
+        run(replace(what, settings=SETTINGS), tmp_path / "narrow")
+
+
+def test_a_patch_that_leaves_nothing_to_learn_from_is_refused(base: Model, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="too small to learn from"):
+        run(task(base, settings=replace(SETTINGS, batch=1, patch=(3, 24, 24))), tmp_path)
+
+
+def test_cases_that_change_are_noticed_on_continuing(base: Model, tmp_path: Path) -> None:
+    with pytest.raises(Cancelled):
+        run(task(base), tmp_path, Watch(go_on=StopAt(12)))
+    with pytest.raises(RecipeError, match="another recipe or other cases"):
+        run(task(base, [blob(number) for number in range(5)]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"cases": ()}, "no labelled case"),
+        ({"classes": ()}, "No structure"),
+        ({"cases": (blob(0, use="validation"),)}, "Every case is a validation case"),
+        ({"cases": (blob(0, names=(1,), labelled=(1,)),)}, "No training case labels Posterior"),
+        ({"identity": Identity("My Model", "Mine")}, "lower case letters"),
+        ({"classes": (classes(2)[0], replace(classes(2)[1], name="anterior"))}, "same name"),
+        ({"resnet": Path("resnet.pth")}, "exclude each other"),
+    ],
+)
+def test_a_task_that_cannot_work_is_refused_with_a_sentence(
+    base: Model, tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(AHNetSegmentError, match=sentence):
+        run(replace(task(base), **change), tmp_path)
+    assert not (tmp_path / "model").exists()
+
+
+def test_several_input_channels_are_refused(tmp_path: Path) -> None:
+    network = AHNetSettings(in_channels=2, classes=3, width=0.125, slice_strides=(1, 1, 2, 2, 1), pyramid_levels=2)
+    with pytest.raises(ModelError, match="several volumes"):
+        run(task(base_model(tmp_path / "models", network=network)), tmp_path)
+
+
+def test_a_diverged_training_says_so(base: Model, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="smaller learning rate"):
+        run(task(base, settings=replace(SETTINGS, learning_rate=1e30)), tmp_path)
+
+
+def test_a_picture_of_a_validation_case_is_drawn(base: Model, tmp_path: Path) -> None:
+    pictures: list[str | None] = []
+    result = run(task(base), tmp_path, Watch(preview=tmp_path, picture=pictures.append))
+    assert len(pictures) == len(result.card.training["log"])
+    assert [path.name for path in tmp_path.glob("*.png")] == [Path(pictures[-1] or "").name]
