@@ -125,6 +125,7 @@ class AHNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic: AHNetSegmentLogic | None = None
         self.panel: Any = None
+        self.ownModels: Any = None
         self.worker: Any = None
         self._parameterNode: Any = None
         self._parameterNodeGuiTag: Any = None
@@ -132,6 +133,7 @@ class AHNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self) -> None:
         """Called when the module is opened for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
+        from AHNetSegmentLib.scene.own_models import OwnModels
         from AHNetSegmentLib.scene.panel import SegmentPanel
         from AHNetSegmentLib.scene.worker import Worker
 
@@ -142,6 +144,7 @@ class AHNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = AHNetSegmentLogic()
         self.worker = Worker()
         self.panel = SegmentPanel(self.ui, self.logic.shelf, self.worker, widget)
+        self.ownModels = OwnModels(self.panel, self.chooseModel)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.initializeParameterNode()
@@ -150,6 +153,7 @@ class AHNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when Slicer exits or the module is reloaded."""
         if self.panel is not None:
             self.panel.close()
+            self.ownModels.close()
         self.setParameterNode(None)
         self.removeObservers()
         if self.worker is not None:
@@ -177,6 +181,7 @@ class AHNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called just before the scene is closed: a run is dropped."""
         self.panel.close()
         self.panel.results.clear()
+        self.ownModels.scene_closes()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
@@ -199,10 +204,17 @@ class AHNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.addObserver(parameterNode, self._modified, self.onParametersModified)
         if self.panel is not None:
             self.panel.set_parameters(parameterNode)
+            self.ownModels.update()
+
+    def chooseModel(self, name: str) -> None:
+        """Chooses a model by its name; empty: the first one of the list."""
+        if self._parameterNode is not None:
+            self._parameterNode.model = name
 
     def onParametersModified(self, caller: Any = None, event: Any = None) -> None:
         """Called when something was chosen, in the panel or by a script."""
         self.panel.update()
+        self.ownModels.update()
 
     @property
     def _modified(self) -> int:
@@ -226,9 +238,10 @@ class AHNetSegmentLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
+        from AHNetSegmentLib.scene.library import library_folder
         from AHNetSegmentLib.scene.models import ModelShelf
 
-        self.shelf = ModelShelf()
+        self.shelf = ModelShelf(library=library_folder())
         self._loaded: Any = None
 
     def getParameterNode(self) -> Any:
@@ -236,7 +249,10 @@ class AHNetSegmentLogic(ScriptedLoadableModuleLogic):
         return AHNetSegmentParameterNode(super().getParameterNode())
 
     def models(self) -> list[str]:
-        """The names of the models that can be used."""
+        """The names of the models that can be used: bundled ones, then your own."""
+        from AHNetSegmentLib.scene.library import library_folder
+
+        self.shelf.set_library(library_folder())
         return list(self.shelf.cards())
 
     def segment(
@@ -314,12 +330,59 @@ class AHNetSegmentLogic(ScriptedLoadableModuleLogic):
 
         return segment_batch(cases, Path(outputFolder), self._model(model), {"device": device, **settings}, progress)
 
+    def finetune(self, cases: str | Path | Sequence[Any], base: str | Path | None, name: str, **settings: Any) -> str:
+        """Trains a model on labelled cases, in this process, and puts it into the library of your models.
+
+        Args:
+            cases: pairs (volume node, segmentation node), a table ``.csv``, or a folder with images/ and labels/.
+            base: name or folder of the model to begin with; None: from scratch.
+            name: what lists call the new model.
+            settings: ``classes`` (the class of each segment name; None: its own name), ``complete``, ``modality``,
+                ``device``, ``progress``, ``steps``, ``seed`` and more: see
+                :func:`~AHNetSegmentLib.scene.console_training.finetune_cases`.
+
+        Returns:
+            The new model's name for :meth:`segment` and :meth:`evaluate`. What it reaches on held-out cases is in its
+            card: ``logic.shelf.cards()[name].figures``.
+
+        Raises:
+            AHNetSegmentError: one sentence that says what is wrong and what to do.
+            TypeError: a setting is unknown.
+        """
+        from AHNetSegmentLib.scene.console_training import finetune_cases
+        from AHNetSegmentLib.scene.library import library_folder
+
+        result = finetune_cases(cases, None if base is None else self._model(base), name, library_folder(), **settings)
+        self.shelf.set_library(library_folder())
+        return result.card.name
+
+    def evaluate(self, cases: str | Path | Sequence[Any], model: str | Path, **settings: Any) -> Any:
+        """Compares a model with labelled cases, in this process.
+
+        Args:
+            cases: see :meth:`finetune`; cases that the model has not seen.
+            model: a model's name, or its folder.
+            settings: ``classes``, ``complete``, ``device``, ``precision``, ``progress``: see
+                :func:`~AHNetSegmentLib.scene.console_training.evaluate_cases`.
+
+        Returns:
+            An :class:`~AHNetSegmentLib.engine.evaluation.Evaluation`: Dice, 95 % Hausdorff distance in mm and volume
+            error in mL per class and case; ``table()`` for people, ``write_csv(path)`` for spreadsheets.
+
+        Raises:
+            AHNetSegmentError: one sentence that says what is wrong and what to do.
+        """
+        from AHNetSegmentLib.scene.console_training import evaluate_cases
+
+        return evaluate_cases(cases, self._model(model), **settings)
+
     def _model(self, name: str | Path) -> Any:
-        """The loaded model, kept for the next call."""
-        from AHNetSegmentLib.engine.package import load_model
+        """The loaded model, kept for the next call as long as its card stays as it is."""
+        from AHNetSegmentLib.engine.card import read_card
+        from AHNetSegmentLib.engine.package import CARD_FILE, load_model
 
         folder = self.shelf.folder(name)
-        if self._loaded is None or self._loaded.folder != folder:
+        if self._loaded is None or self._loaded.folder != folder or self._loaded.card != read_card(folder / CARD_FILE):
             self._loaded = load_model(folder)
         return self._loaded
 

@@ -48,6 +48,10 @@ class Terminology:
         return "~".join((TERMINOLOGY_CONTEXT, *terms, ANATOMIC_CONTEXT, "^^", "^^"))
 
 
+UNCODED = Terminology(Code("SCT", "123037004", "Anatomical Structure"), Code("SCT", "85756007", "Tissue"))
+"""Slicer's own terms for a segment that was given none."""
+
+
 @dataclass(frozen=True)
 class ClassCard:
     """One class: its label in label maps (1 to 255), name, colour (RGB, 0 to 255) and terminology."""

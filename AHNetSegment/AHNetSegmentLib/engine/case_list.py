@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..network.settings import IGNORE_LABEL
-from .card import ClassCard, Code, Terminology
+from .card import UNCODED, ClassCard
 from .cases import USES, Case, find_cases
 from .errors import RecipeError
 from .image_io import image_name, read_labels
@@ -34,8 +34,6 @@ COLORS = (
 """Of classes that have none, in turn."""
 UNREAD: tuple[int, ...] = ()
 """What a case labels before its label map was read."""
-UNCODED = Terminology(Code("SCT", "123037004", "Anatomical Structure"), Code("SCT", "85756007", "Tissue"))
-"""Slicer's own code for a segment that was given none."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -37,6 +38,7 @@ from .finetune_plan import (
     read_grid,
 )
 from .inference import InferenceSettings
+from .lock import locked_folder
 from .measures import none_if_undefined
 from .package import CARD_FILE, Model, load_model, save_model
 from .preview import Preview
@@ -148,12 +150,14 @@ def finetune(
         RecipeError: cases, classes or settings cannot be used, or the work folder belongs to another task.
         VolumeError: an image or label map cannot be used.
         ModelError: the base or the file of weights cannot be used.
-        OutputError: package, cache or checkpoint cannot be written.
+        OutputError: package, cache or checkpoint cannot be written, or another process trains in the work folder.
         Cancelled: ``watch`` asked to stop; the next call goes on from there.
     """
     processes = Processes.join()
     try:
-        return _Finetuning(task, Path(work), options or TrainingOptions(), watch or Watch(), processes).run(output)
+        run = _Finetuning(task, Path(work), options or TrainingOptions(), watch or Watch(), processes)
+        with locked_folder(Path(work)) if processes.is_first else nullcontext():
+            return run.run(output)
     finally:
         processes.leave()
 

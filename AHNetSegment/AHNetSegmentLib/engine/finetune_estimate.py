@@ -11,7 +11,7 @@ import torch
 
 from ..network.ahnet import AHNet
 from ..network.losses import SegmentationLoss
-from .card import ClassCard, Code, ModelCard, Terminology
+from .card import UNCODED, ClassCard, ModelCard
 from .device import choose_device, choose_precision
 from .errors import Cancelled
 from .finetune_plan import HELD_OUT_SHARE, FinetuneSettings, Grid, Identity, plan_recipe
@@ -45,8 +45,7 @@ def estimate(
         Cancelled: ``go_on`` answered False.
         RecipeError: the settings do not fit each other.
     """
-    term = Terminology(Code("SCT", "123037004", "Anatomical Structure"), Code("SCT", "85756007", "Tissue"))
-    named = tuple(ClassCard(n + 1, f"structure {n + 1}", (0, 0, 0), term) for n in range(classes))
+    named = tuple(ClassCard(n + 1, f"structure {n + 1}", (0, 0, 0), UNCODED) for n in range(classes))
     recipe = plan_recipe(Identity("estimate", "Estimate"), named, grids, base, settings)
     bench = _Bench(recipe, device, precision)
     seconds = {}

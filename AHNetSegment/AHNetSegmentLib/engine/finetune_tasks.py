@@ -24,17 +24,17 @@ JOB_FILE = "job.json"
 FORMAT_VERSION = 1
 REPORT_EVERY = 5
 """Steps between reports: a curve that moves."""
-WORK = "work"
-"""Folder of checkpoint and cache inside a job folder."""
+WORK, PACKAGE = "work", "package"
+"""Folders inside a job folder: checkpoint and cache, and the model until it is complete."""
 
 
 def finetune_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
     """Fine-tunes a model; after a stop or a kill, the same task goes on.
 
     Args:
-        arguments: ``job`` (folder; removed in the end), ``library`` (folder that gets the model's), and, if wanted:
-            ``base`` (model folder), ``resnet`` (file of an ImageNet ResNet-50), ``device``, ``precision``,
-            ``workers``.
+        arguments: ``job`` (folder on the library's drive; removed in the end), ``library`` (folder that gets the
+            model's), and, if wanted: ``base`` (model folder), ``resnet`` (file of an ImageNet ResNet-50), ``device``,
+            ``precision``, ``workers``.
         context: progress counts steps. Reports are ``{"kind": "loss", "step", "loss", "stage"}`` and ``{"kind":
             "validation", "step", "dice", "preview", "best"}``; those from before a stop come again first.
 
@@ -46,6 +46,7 @@ def finetune_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]
 
     require_torch()
     from .finetune import finetune
+    from .library import ModelLibrary
     from .training_progress import TrainingOptions
 
     context.state("Loading the model")
@@ -57,19 +58,23 @@ def finetune_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]
         workers=int(arguments.get("workers") or 0),
         report_every=REPORT_EVERY,
     )
-    _tell_again(job / WORK, context)
-    output = Path(arguments["library"]) / task.identity.name
-    result = finetune(task, output, job / WORK, options, _watch(job, context))
+    _tell_again(job, context)
+    result = finetune(task, job / PACKAGE, job / WORK, options, _watch(job, context))
     if result is None:
         raise RuntimeError("the worker is one of several processes")
+    library = Path(arguments["library"])
+    card = ModelLibrary(library).adopt(result.folder, job.name)
+    notes = list(result.notes)
+    if card.name != task.identity.name:
+        notes.append(f"Another model took the name of {task.identity.title} meanwhile: the new one is {card.title}.")
     shutil.rmtree(job, ignore_errors=True)
     return {
-        "folder": str(result.folder),
-        "name": result.card.name,
-        "title": result.card.title,
+        "folder": str(library / card.name),
+        "name": card.name,
+        "title": card.title,
         "before": result.before.to_dict() if result.before is not None else None,
         "after": result.after.to_dict() if result.after is not None else None,
-        "notes": list(result.notes),
+        "notes": notes,
         "seconds": result.seconds,
         "stopped_early": result.stopped_early,
     }
@@ -227,17 +232,34 @@ def _report_validation(context: Context, step: int, dice: dict[str, Any], best: 
     context.report({"kind": "validation", "step": step, "dice": dice, "preview": picture, "best": best})
 
 
-def _tell_again(work: Path, context: Context) -> None:
+def _tell_again(job: Path, context: Context) -> None:
     """Reports what a run had reported before it was stopped."""
     from .training import read_log
 
-    for entry in read_log(work):
+    log = read_log(job / WORK)
+    pictured = max((entry["total"] for entry in log if "validation" in entry), default=0)
+    for entry in log:
         if "loss" in entry:
             context.report({"kind": "loss", "step": entry["total"], "loss": entry["loss"], "stage": entry["kind"]})
         else:
-            _report_validation(context, entry["total"], entry["validation"]["dice"], entry["best"], None)
+            picture = _logged_picture(job) if entry["total"] == pictured else None
+            _report_validation(context, entry["total"], entry["validation"]["dice"], entry["best"], picture)
     if context.cancelled:
         raise Cancelled("The training was stopped; start it again to go on.")
+
+
+def _logged_picture(job: Path) -> str | None:
+    """The picture of the last validation in the log; None where it shows a later one, which a kill took away."""
+    from .preview import last_picture
+    from .training import LOG_FILE
+
+    picture = last_picture(job)
+    try:
+        if picture is None or picture.stat().st_mtime_ns > (job / WORK / LOG_FILE).stat().st_mtime_ns:
+            return None
+    except OSError:
+        return None
+    return str(picture)
 
 
 def _damaged(job: Path, error: Exception) -> RecipeError:

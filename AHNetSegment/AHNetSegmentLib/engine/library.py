@@ -25,6 +25,8 @@ WITHOUT_LETTERS = "model"
 DEVICES = {"aux", "con", "nul", "prn", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 """Names that no folder of Windows may have."""
 TEMPORARY = ".temporary-"
+TRAININGS = ".training"
+"""Folder in the library with a folder for each training that is not finished, called as its model will be."""
 LEFT_OVER_SECONDS = 24 * 3600
 """What a process that was killed has left behind is removed by the next import when it is that old."""
 
@@ -60,7 +62,7 @@ class ModelLibrary:
         return folder.parent.resolve() == root != bundled_models_folder().resolve() and folder.name in self._folders()
 
     def free_name(self, wanted: str, taken: Collection[str] = ()) -> str:
-        """A card's name that no model has, made of a title.
+        """A card's name that no model and no unfinished training has, made of a title.
 
         Args:
             wanted: ``My liver, v2`` becomes ``my-liver-v2``, or ``my-liver-v2-2`` where that one is taken.
@@ -150,12 +152,41 @@ class ModelLibrary:
                 _check_weights(beside, package.path)
         return self.folder / card.name
 
+    def adopt(self, package: Path, training: str = "") -> ModelCard:
+        """Moves a finished package into the library.
+
+        Where its name is taken, card and folder get a number; no model is ever replaced.
+
+        Args:
+            package: a folder on the library's drive.
+            training: name of the unfinished training that it comes from; that one may have the package's name.
+
+        Returns:
+            The card as it is in the library.
+
+        Raises:
+            ModelError: the package cannot be read.
+            OutputError: the library cannot be written; the package stays where it is.
+        """
+        used_folder(self.folder)
+        card = self._free_card(read_card(package / CARD_FILE), training)
+        write_card(package / CARD_FILE, card)
+        try:
+            package.rename(self.folder / card.name)
+        except OSError as error:
+            raise OutputError(_sentence(self.folder, "written", error)) from error
+        return card
+
     def _folders(self) -> dict[str, Path]:
         return {folder.name: folder for folder in _entries(self.folder) if (folder / CARD_FILE).is_file()}
 
-    def _taken(self) -> set[str]:
-        """What a new folder may not be called, in lower case."""
-        return {entry.name.lower() for root in (bundled_models_folder(), self.folder) for entry in _entries(root)}
+    def _taken(self, training: str = "") -> set[str]:
+        """What a new folder may not be called, in lower case; the training's own name is not taken for its model."""
+        models = {entry.name.lower() for root in (bundled_models_folder(), self.folder) for entry in _entries(root)}
+        return models | (self._trainings() - {training.lower()})
+
+    def _trainings(self) -> set[str]:
+        return {entry.name.lower() for entry in _entries(self.folder / TRAININGS)}
 
     def _own(self, name: str | Path, what: str) -> Path:
         """The folder of a model that is the user's to change."""
@@ -174,13 +205,14 @@ class ModelLibrary:
         # A name can leave out much of a title in another script, so that it says nothing about the title being taken.
         taken = title.isascii() and _slug(title) in others
         if taken or title.casefold() in self._titles(folder):
-            raise ModelError(f"There is already a model {title}; choose another title.")
+            what = "an unfinished training" if _slug(title) in self._trainings() else "a model"
+            raise ModelError(f"There is already {what} {title}; choose another title.")
         return _numbered(_slug(title), others)[0]
 
-    def _free_card(self, card: ModelCard) -> ModelCard:
+    def _free_card(self, card: ModelCard, training: str = "") -> ModelCard:
         """The card with its name, or where that is taken or of no use as a folder's, with another one."""
         usable = len(card.name) <= NAME_LENGTH and card.name not in DEVICES
-        name, number = _numbered(card.name if usable else _slug(card.name), self._taken())
+        name, number = _numbered(card.name if usable else _slug(card.name), self._taken(training))
         if number == 1:
             return replace(card, name=name)
         ending = f" ({number})"

@@ -53,13 +53,22 @@ class Preview:
         """Writes what was drawn last under a new name; returns its path. Raises OutputError."""
         if self._picture is None:
             return None
-        before = sorted(self._folder.glob("preview-*.png"), key=_number)
+        before = _pictures(self._folder)
         path = self._folder / f"preview-{_number(before[-1]) + 1 if before else 1}.png"
         image = sitk.GetImageFromArray(self._picture, isVector=True)
         write_file(path, lambda beside: sitk.WriteImage(image, str(beside)))
         for old in before:
             old.unlink(missing_ok=True)
         return str(path)
+
+
+def last_picture(folder: Path) -> Path | None:
+    """The picture that was written last into a folder; None: there is none."""
+    return (_pictures(folder) or [None])[-1]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(folder.glob("preview-*.png"), key=_number)
 
 
 def _number(path: Path) -> int:

@@ -50,7 +50,7 @@ class Exchange:
         except OSError as error:
             raise OutputError(_sentence(parent, error)) from error
         self._remove = weakref.finalize(self, shutil.rmtree, str(self.folder), ignore_errors=True)
-        self._writing: _Writing | None = None
+        self._writing: Writing | None = None
 
     @property
     def output(self) -> Path:
@@ -85,8 +85,8 @@ class Exchange:
             else:
                 failed(_sentence(self.folder.parent, reason))
 
-        self._writing = _Writing(path, array, end)
-        self._writing.next_turn()
+        self._writing = Writing(path, array, end)
+        self._writing.start()
 
     def read(self, path: str | Path) -> Array:
         """An array that the worker wrote, memory-mapped and read-only: let go of it before :meth:`close`.
@@ -112,13 +112,13 @@ class Exchange:
         _remove_later(self.folder, REMOVE_AGAIN_MS)
 
 
-class _Writing:
-    """An array on its way into a file.
+class Writing:
+    """An array on its way into a file, piece by piece in the event loop.
 
     Args:
-        path: the file.
-        array: the array.
-        end: called once with what went wrong, or None; not after :meth:`stop`.
+        path: the ``.npy`` file, in a folder that exists.
+        array: any shape and layout; it is not copied as a whole.
+        end: called once, from the event loop, with what went wrong, or None; not after :meth:`stop`.
     """
 
     def __init__(self, path: Path, array: Array, end: Callable[[OSError | None], None]) -> None:
@@ -127,10 +127,12 @@ class _Writing:
         self._pieces: Iterator[Array] = iter(())
         self._over = False
 
-    def next_turn(self) -> None:
+    def start(self) -> None:
+        """Begins."""
         qt.QTimer.singleShot(0, self._turn)
 
     def stop(self) -> None:
+        """Leaves the file as it is and lets go of the array. Harmless when it has ended."""
         self._over = True
         self._let_go()
 
@@ -144,7 +146,7 @@ class _Writing:
             self._end(error)
             return
         if goes_on:
-            self.next_turn()
+            self.start()
         else:
             self._over = True
             self._end(None)
@@ -226,10 +228,14 @@ def _remove_later(folder: Path, delays: tuple[int, ...]) -> None:
     qt.QTimer.singleShot(delays[0], again)
 
 
-def _sentence(folder: Path, error: OSError) -> str:
+def reason_text(error: OSError) -> str:
+    """Why something could not be written, to stand within a sentence."""
     reason = error.strerror or str(error)
-    reason = reason[:1].lower() + reason[1:]
+    return reason[:1].lower() + reason[1:]
+
+
+def _sentence(folder: Path, error: OSError) -> str:
     return (
-        f"The temporary folder {folder} could not be written ({reason}); choose another one with free space in "
-        "Slicer's Application Settings, under Modules."
+        f"The temporary folder {folder} could not be written ({reason_text(error)}); choose another one with free "
+        "space in Slicer's Application Settings, under Modules."
     )

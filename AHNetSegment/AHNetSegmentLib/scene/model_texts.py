@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 from slicer.i18n import tr as _
 
@@ -26,6 +27,7 @@ def about_page(card: ModelCard) -> str:
         (_("Structures"), ", ".join(item.name for item in card.classes)),
         (_("Spacing"), f"{spacing} mm ({_('slices × rows × columns')})"),
         (_("Licence of the data"), card.data_licence),
+        *_origin(card),
     ]
     table = "".join(f"<tr><td><b>{escape(name)}</b>&nbsp;</td><td>{escape(text)}</td></tr>" for name, text in rows)
     return f"<p>{escape(card.description)}</p><table>{table}</table>{_figures(card)}<p>{escape(_notice())}</p>"
@@ -35,14 +37,39 @@ def _notice() -> str:
     return _("For research only, not for clinical use.")
 
 
+def _origin(card: ModelCard) -> list[tuple[str, str]]:
+    """Where a model of a user's own comes from; nothing for bundled ones."""
+    training = card.training
+    if "kind" not in training:
+        return []
+    parent = training.get("parent")
+    begun = f"{parent.get('name')} {parent.get('version')}" if isinstance(parent, dict) else _("random weights")
+    cases = _("{training} for training, {validation} held out").format(
+        training=training.get("training_cases"), validation=training.get("validation_cases")
+    )
+    return [(_("Made on"), str(training.get("date"))), (_("Begun with"), begun), (_("Cases"), cases)]
+
+
 def _figures(card: ModelCard) -> str:
-    classes = card.figures.get("classes") or []
-    if not classes:
+    after = _dice(card.figures)
+    if not after:
         return ""
     measured = escape(str(card.figures.get("measured_on", "")))
+    before = _dice(card.figures.get("before") or {})
+    heading = f"<tr><td></td><td>{escape(_('before'))}&nbsp;</td><td>{escape(_('after'))}</td></tr>" if before else ""
     rows = "".join(
-        f"<tr><td>{escape(str(item['class']))}&nbsp;</td><td align='right'>{item['dice']['mean']:.3f}</td></tr>"
-        for item in classes
-        if isinstance(item.get("dice"), dict) and item["dice"].get("mean") is not None
+        f"<tr><td>{escape(name)}&nbsp;</td>"
+        + (f"<td align='right'>{before.get(name, '–')}&nbsp;</td>" if before else "")
+        + f"<td align='right'>{text}</td></tr>"
+        for name, text in after.items()
     )
-    return f"<p>{escape(_('Dice on'))} {measured}:</p><table>{rows}</table>"
+    return f"<p>{escape(_('Dice on'))} {measured}:</p><table>{heading}{rows}</table>"
+
+
+def _dice(figures: dict[str, Any]) -> dict[str, str]:
+    """Mean Dice of each class that has one, as text."""
+    return {
+        str(item["class"]): f"{item['dice']['mean']:.3f}"
+        for item in figures.get("classes") or []
+        if isinstance(item.get("dice"), dict) and item["dice"].get("mean") is not None
+    }

@@ -19,7 +19,7 @@ from .model_texts import about_page, summary
 from .models import ModelShelf
 from .results import ResultSection
 from .rois import region_from_roi
-from .run import Finished, SegmentRun, Settings
+from .run import WAITING, Finished, SegmentRun, Settings
 from .segmenting import dicom_modality, same_names, scan_from_nodes
 from .segments import check_output
 from .transforms import node_name
@@ -64,6 +64,11 @@ class SegmentPanel:
     def busy(self) -> bool:
         """Whether a run is going on."""
         return self.run is not None
+
+    @property
+    def parameters(self) -> Any:
+        """The parameter node; None between two scenes."""
+        return self._parameters
 
     def close(self) -> None:
         """Drops a run without a word: the scene or the module closes."""
@@ -298,6 +303,7 @@ class SegmentPanel:
 
     def _state(self, text: str) -> None:
         names = {
+            WAITING: _("Waiting for another computation"),
             "Loading PyTorch": _("Loading PyTorch"),
             "Loading the model": _("Loading the model"),
             "Segmenting": _("Segmenting"),

@@ -20,6 +20,7 @@ from .segmenting import Scan, add_probability_volumes, put_result
 from .worker import BusyError, Worker
 
 BUSY_MS = 100
+WAITING = "Waiting for another computation"
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,8 @@ class SegmentRun:
                 state=self._tell_state,
             )
         except BusyError:
-            # A run that was dropped a moment ago is still being cancelled.
+            # An evaluation goes on, or a run that was dropped a moment ago is still being cancelled.
+            self._tell_state(WAITING)
             qt.QTimer.singleShot(BUSY_MS, self._compute)
         except AHNetSegmentError as error:
             self._fail(str(error))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import groupby
 from typing import Any
 
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -122,9 +124,9 @@ class qMRMLPlotView(SceneWidget, ctkVTKChartView):
         if self._view_node is not None:
             self._observers.add(self._view_node, "ModifiedEvent", "_observe")
         chart = self._chart()
-        for node in [chart, *self._series(), *(series.GetTableNode() for series in self._series())]:
-            if node is not None:
-                self._observers.add(node, "ModifiedEvent", "update")
+        if chart is not None:
+            # As in Slicer: a chart is modified when one of its series or their tables is.
+            self._observers.add(chart, "ModifiedEvent", "update")
         self.update()
 
     def _chart(self) -> Any:
@@ -142,27 +144,14 @@ class qMRMLPlotView(SceneWidget, ctkVTKChartView):
         raise NotImplementedError("qMRMLPlotView.saveAsSVG exists in Slicer; Testing/host does not have it yet")
 
     def _lines(self) -> list[tuple[Any, list[tuple[float, float]]]]:
-        """(series, points) of the series with two columns of numbers."""
-        lines = []
-        for series in self._series():
-            table = series.GetTableNode().GetTable() if series.GetTableNode() is not None else None
-            columns = (
-                [table.GetColumnByName(name) for name in (series.GetXColumnName(), series.GetYColumnName())]
-                if table
-                else []
-            )
-            if len(columns) == 2 and columns[1] is not None:
-                xs, ys = columns
-                count = table.GetNumberOfRows()
-                value = [(xs.GetVariantValue(i).ToDouble() if xs else float(i)) for i in range(count)]
-                lines.append((series, [(x, ys.GetVariantValue(i).ToDouble()) for i, x in enumerate(value)]))
-        return lines
+        """(series, points) of the series with the columns of numbers that their type needs."""
+        return [(series, _points(series)) for series in self._series() if series is not None]
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         painter = QtGui.QPainter(self)
         painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
         painter.fillRect(self.rect(), QtCore.Qt.GlobalColor.white)
-        lines = [(series, points) for series, points in self._lines() if points]
+        lines = [(series, points) for series, points in self._lines() if any(map(_is_good, points))]
         left, top, right, bottom = MARGIN_PX
         room = QtCore.QRectF(self.rect()).adjusted(left, top, -right, -bottom)
         painter.setPen(QtGui.QColor(90, 90, 90))
@@ -172,20 +161,24 @@ class qMRMLPlotView(SceneWidget, ctkVTKChartView):
             self._write(painter, room, chart)
         if not lines:
             return
-        xs, ys = ([point[axis] for _, points in lines for point in points] for axis in (0, 1))
+        good = [point for _, points in lines for point in points if _is_good(point)]
+        xs, ys = ([point[axis] for point in good] for axis in (0, 1))
         box = (min(xs), min(ys), (max(xs) - min(xs)) or 1.0, (max(ys) - min(ys)) or 1.0)
         self._label_axes(painter, room, box)
         for number, (series, points) in enumerate(lines):
             painter.setPen(QtGui.QPen(QtGui.QColor.fromRgbF(*series.GetColor()), 1.6))
-            place = [
-                QtCore.QPointF(
-                    room.left() + room.width() * (x - box[0]) / box[2],
-                    room.bottom() - room.height() * (y - box[1]) / box[3],
-                )
-                for x, y in points
-            ]
-            painter.drawPolyline(place)
-            painter.drawText(QtCore.QPointF(room.right() - 90, room.top() + 16 + 14 * number), series.GetName() or "")
+            for piece in _unbroken(points):
+                self._draw(painter, series, [_place(room, box, point) for point in piece])
+            if chart.GetLegendVisibility():
+                right = QtCore.QRectF(room.left(), room.top() + 4 + 14 * number, room.width() - 6, 14)
+                painter.drawText(right, QtCore.Qt.AlignmentFlag.AlignRight, series.GetName() or "")
+
+    def _draw(self, painter: QtGui.QPainter, series: Any, places: list[QtCore.QPointF]) -> None:
+        if series.GetLineStyle() != series.LineStyleNone:
+            painter.drawPolyline(places)
+        if series.GetMarkerStyle() != series.MarkerStyleNone:
+            for place in places:
+                painter.drawEllipse(place, 2, 2)
 
     def _write(self, painter: QtGui.QPainter, room: QtCore.QRectF, chart: Any) -> None:
         flags = QtCore.Qt.AlignmentFlag.AlignCenter
@@ -207,6 +200,36 @@ class qMRMLPlotView(SceneWidget, ctkVTKChartView):
             beside = QtCore.QRectF(18, y - 7, room.left() - 22, 14)
             painter.drawText(below, flags.AlignHCenter, f"{box[0] + part * box[2]:.3g}")
             painter.drawText(beside, flags.AlignRight | flags.AlignVCenter, f"{box[1] + part * box[3]:.3g}")
+
+
+def _points(series: Any) -> list[tuple[float, float]]:
+    """The points of a series; none where a column that it needs is missing. Lines and bars ignore the column of x."""
+    table = series.GetTableNode().GetTable() if series.GetTableNode() is not None else None
+    if table is None:
+        return []
+    xs, ys = (table.GetColumnByName(name) for name in (series.GetXColumnName(), series.GetYColumnName()))
+    needs_x = bool(series.IsXColumnRequired())
+    if ys is None or (needs_x and xs is None):
+        return []
+    count = table.GetNumberOfRows()
+    values = [xs.GetVariantValue(i).ToDouble() if needs_x else float(i) for i in range(count)]
+    return [(x, ys.GetVariantValue(i).ToDouble()) for i, x in enumerate(values)]
+
+
+def _is_good(point: tuple[float, float]) -> bool:
+    return all(map(math.isfinite, point))
+
+
+def _unbroken(points: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
+    """The pieces between points that are no numbers: VTK breaks a line there."""
+    return [list(piece) for good, piece in groupby(points, _is_good) if good]
+
+
+def _place(room: QtCore.QRectF, box: tuple[float, ...], point: tuple[float, float]) -> QtCore.QPointF:
+    return QtCore.QPointF(
+        room.left() + room.width() * (point[0] - box[0]) / box[2],
+        room.bottom() - room.height() * (point[1] - box[1]) / box[3],
+    )
 
 
 class qMRMLPlotWidget(qMRMLWidget):
