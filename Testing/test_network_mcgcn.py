@@ -82,3 +82,14 @@ def test_all_maps_of_the_2d_network_are_channels_last():
         module.register_forward_hook(check)
     network(torch.randn(2, 3, 64, 64))
     assert broken == []
+
+
+@pytest.mark.parametrize("classes", [2, 14])
+def test_training_starts_from_nearly_equal_probabilities(classes):
+    torch.manual_seed(0)
+    network = MCGCN(MCGCNSettings(width=0.25, classes=classes)).train()
+    with torch.no_grad():
+        logits = network(torch.randn(2, 3, 64, 64))
+    labels = torch.randint(0, classes, (2, 64, 64))
+    loss = torch.nn.functional.cross_entropy(logits, labels)
+    assert loss < 1.3 * torch.log(torch.tensor(float(classes)))

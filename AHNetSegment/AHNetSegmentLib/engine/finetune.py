@@ -198,7 +198,9 @@ class _Finetuning:
             card = replace(card, figures=self._figures(before, after))
             write_card(Path(output) / CARD_FILE, card)
         early = _stopped_early(recipe, trainer)
-        return FinetuneResult(Path(output), card, before, after, self._notes(before, early), trainer.seconds, early)
+        return FinetuneResult(
+            Path(output), card, before, after, self._notes(before, after, early), trainer.seconds, early
+        )
 
     def _recipe(self) -> Recipe:
         task, grids, values = self.task, [], []
@@ -330,7 +332,7 @@ class _Finetuning:
         as_read: dict[str, Any] = json.loads(json.dumps(summary))
         return as_read
 
-    def _notes(self, before: Evaluation | None, early: bool) -> tuple[str, ...]:
+    def _notes(self, before: Evaluation | None, after: Evaluation | None, early: bool) -> tuple[str, ...]:
         notes = []
         if not self.validation:
             reason = (
@@ -346,6 +348,12 @@ class _Finetuning:
             notes.append("A stage of the training ended early, since validation had not improved any more.")
         if self.task.base is not None and self.validation and before is None:
             notes.append(f"{self.task.base.card.title} knows none of these structures: there is no Dice from before.")
+        for item, old in zip(after.classes, before.classes, strict=True) if after and before else ():
+            if item.dice.mean < old.dice.mean:
+                notes.append(
+                    f"{item.name} was found better before (mean Dice {old.dice.mean:.3f}, now {item.dice.mean:.3f}): "
+                    "add cases or steps, or go on with the model from before."
+                )
         return tuple(notes)
 
     def _check_go_on(self) -> None:

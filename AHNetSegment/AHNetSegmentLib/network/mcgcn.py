@@ -92,6 +92,7 @@ class GlobalDecoder(nn.Module):
         self.up = nn.ConvTranspose2d(classes, classes, 2, stride=2) if transpose else None
         # A few output channels of thousands: no BatchNorm follows that would forgive "fan_out".
         initialise(self, mode="fan_in")
+        self._start_small()
 
     def forward(self, levels: tuple[torch.Tensor, ...], size: Sequence[int]) -> torch.Tensor:
         """Logits (N, classes, H, W) of the size (H, W) that the encoder's input had."""
@@ -101,6 +102,17 @@ class GlobalDecoder(nn.Module):
             x = merge(self._larger(x, shallower.shape[2:]) + shallower)
         logits: torch.Tensor = self.merge[-1](self._larger(x, size))
         return logits
+
+    def _start_small(self) -> None:
+        """Small logits: training starts from nearly equal probabilities, and each Refine as the identity."""
+        for gcn in self.gcn:
+            assert isinstance(gcn, GlobalConvolution)
+            for convolution in (gcn.left[1], gcn.right[1]):
+                assert isinstance(convolution, nn.Conv2d)
+                nn.init.normal_(convolution.weight, std=0.01)
+        for block in (*self.refine, *self.merge):
+            assert isinstance(block, Refine)
+            nn.init.zeros_(block.conv2.weight)
 
     def _larger(self, x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
         if self.up is not None:
