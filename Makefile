@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test lint bench screenshots evaluate-hippocampus clean
+.PHONY: help demo test lint bench bench-finetuning screenshots evaluate-hippocampus clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -39,7 +39,11 @@ $(VENV)/bench-installed: Testing/bench/requirements.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -r Testing/bench/requirements.txt
 	@touch $@
 
-# The panel before, during and after a run, into Resources/Screenshots.
+# Fine-tuning on labelled data in ../shared, against training from scratch: an hour.
+bench-finetuning: $(INSTALLED)
+	$(BIN)/python Testing/bench/finetuning.py $(BENCH)
+
+# The panel before, during and after a run and in the middle of a training, into Resources/Screenshots.
 screenshots: $(INSTALLED)
 	$(BIN)/python Testing/screenshots.py
 

@@ -90,7 +90,7 @@ def test_a_run_that_is_killed_at_a_random_step_ends_like_one_that_is_not(base: M
     killed = tmp_path / "killed"
     paths = os.pathsep.join([str(TESTING), str(TESTING.parent / "AHNetSegment")])
     kills = 0
-    for steps in np.sort(np.random.default_rng().choice(np.arange(1, 12), 2, replace=False)):
+    for steps in np.sort(np.random.default_rng().choice(np.arange(1, SETTINGS.steps), 2, replace=False)):
         process = subprocess.Popen(
             [sys.executable, "-c", KILLED, str(base.folder), str(killed)], env={**os.environ, "PYTHONPATH": paths}
         )
@@ -289,6 +289,14 @@ def test_from_scratch_an_imagenet_file_fills_the_2d_encoder(tmp_path: Path) -> N
     assert result.card.training["imagenet"]
     with pytest.raises(RecipeError, match="full width"):
         run(replace(what, settings=SETTINGS), tmp_path / "narrow")
+
+
+def test_a_stop_in_the_last_evaluation_leaves_no_model_and_goes_on(base: Model, tmp_path: Path) -> None:
+    begun: list[str] = []
+    with pytest.raises(Cancelled):
+        run(task(base), tmp_path, Watch(state=begun.append, go_on=lambda: begun[-1:] != ["Evaluating"]))
+    assert not (tmp_path / "model").exists()
+    assert run(task(base), tmp_path).after is not None
 
 
 def test_a_patch_that_leaves_nothing_to_learn_from_is_refused(base: Model, tmp_path: Path) -> None:

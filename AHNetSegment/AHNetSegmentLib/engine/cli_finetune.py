@@ -53,7 +53,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser, running: argpar
     item.add_argument("--batch", type=int, default=2, help="patches a step and process (default 2)")
     item.add_argument("--learning-rate", type=float, default=1e-3, help="of the decoder (default 0.001)")
     item.add_argument(
-        "--encoder-factor", type=float, default=None, metavar="FACTOR", help="share of it for all layers afterwards"
+        "--encoder-factor", type=float, default=0.0, metavar="FACTOR", help="share of it for all layers afterwards"
     )
     item.add_argument("--patch", type=int, nargs=3, default=(0, 0, 0), metavar=("D", "H", "W"), help="voxels")
     item.add_argument("--width", type=float, default=0.5, help="of a network from scratch (default 0.5; ResNet-50: 1)")
@@ -148,14 +148,14 @@ def _identity(options: argparse.Namespace, base: Model | None, classes: tuple[Cl
 
 
 def _settings(options: argparse.Namespace) -> FinetuneSettings:
-    from .finetune_plan import ENCODER_FACTOR, FinetuneSettings
+    from .finetune_plan import FinetuneSettings
 
     try:
         return FinetuneSettings(
             steps=options.steps,
             batch=options.batch,
             learning_rate=options.learning_rate,
-            encoder_factor=ENCODER_FACTOR if options.encoder_factor is None else options.encoder_factor,
+            encoder_factor=options.encoder_factor,
             seed=options.seed,
             validate_every=options.validate_every,
             patience=options.patience,

@@ -6,6 +6,7 @@ Nothing of a case but its voxels is kept: cases go by ``case 1``, ``case 2`` in 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +29,7 @@ from .distribution import Processes
 from .errors import Cancelled, ModelError, RecipeError
 from .evaluation import Evaluation, LabelPair
 from .familiarity import measure_known
+from .files import new_folder
 from .finetune_plan import (
     FEWEST_TO_HOLD_OUT,
     FinetuneSettings,
@@ -40,7 +42,7 @@ from .finetune_plan import (
 from .inference import InferenceSettings
 from .lock import locked_folder
 from .measures import none_if_undefined
-from .package import CARD_FILE, Model, load_model, save_model
+from .package import CARD_FILE, WEIGHTS_FILE, Model, load_model, save_model
 from .preview import Preview
 from .recipe import Recipe
 from .start import known_classes, starting_weights
@@ -48,6 +50,8 @@ from .training import Trainer
 from .training_progress import GoOn, TrainingOptions, TrainingProgress
 from .volume import Volume
 
+STORED = "stored"
+"""Folder in the work folder that holds the package while it is measured."""
 STORAGE = "float16"
 """Of the weights: small, and rounding that no Dice shows."""
 
@@ -192,11 +196,16 @@ class _Finetuning:
             known=measure_known([*self.training, *self.validation]),
         )
         self._check_go_on()
-        card = save_model(output, card, weights, STORAGE)
-        after = self._evaluate(load_model(output)) if self.validation else None
+        # Measured as stored, and only then put where the user finds it: an evaluation may be stopped.
+        stored = self.work / STORED
+        card = save_model(stored, card, weights, STORAGE)
+        after = self._evaluate(load_model(stored)) if self.validation else None
         if after is not None:
             card = replace(card, figures=self._figures(before, after))
-            write_card(Path(output) / CARD_FILE, card)
+            write_card(stored / CARD_FILE, card)
+        with new_folder(Path(output)) as beside:
+            for file in (CARD_FILE, WEIGHTS_FILE):
+                shutil.copyfile(stored / file, beside / file)
         early = _stopped_early(recipe, trainer)
         return FinetuneResult(
             Path(output), card, before, after, self._notes(before, after, early), trainer.seconds, early

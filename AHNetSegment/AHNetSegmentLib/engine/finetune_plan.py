@@ -27,7 +27,8 @@ STEPS = 800
 """Of a fine-tuning that is not told how many."""
 STEPS_FROM_SCRATCH = 2400
 ENCODER_FACTOR = 0.1
-"""All layers are trained at this share of the decoder's learning rate, as the article has it."""
+"""All layers are trained at this share of the decoder's learning rate, as the article has it for an encoder that knows
+such images already: ImageNet's, or that of a base whose cases were alike. Others learn at the full rate."""
 SLICES_LEARNING_RATE = 5e-4
 """Of the 2D network (Liu et al., arXiv 1711.08580)."""
 VALIDATIONS = 16
@@ -41,7 +42,7 @@ IN_PLANE_FAVOUR = 1.5
 
 SAME_SPACING = 1.6
 """Cases whose median spacing differs from the base model's by no more than this factor are resampled to the base's."""
-LARGEST_PLANE = 320
+LARGEST_PLANE = 256
 """Pixels in plane, rows or columns, beyond which cases that choose their own spacing are resampled to fewer."""
 
 FOREGROUND_PERCENTILES = (0.5, 99.5)
@@ -57,8 +58,8 @@ class FinetuneSettings:
     Attributes:
         steps: optimiser steps of all stages together.
         batch: patches a step.
-        learning_rate: of the decoder while the encoder is locked; a tenth of it for all layers afterwards.
-        encoder_factor: that tenth.
+        learning_rate: of the decoder while the encoder is locked.
+        encoder_factor: share of it at which all layers are trained afterwards: see ``ENCODER_FACTOR``.
         seed: decides initial weights, patches and which cases are held out.
         validate_every: steps between validations.
         patience: a stage ends after so many validations without a better one; 0: never before its last step.
@@ -73,7 +74,7 @@ class FinetuneSettings:
     steps: int = 0
     batch: int = 2
     learning_rate: float = 1e-3
-    encoder_factor: float = ENCODER_FACTOR
+    encoder_factor: float = 0.0
     seed: int = 0
     validate_every: int = 0
     patience: int = 6
@@ -82,10 +83,10 @@ class FinetuneSettings:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "seed", "validate_every", "patience"):
+        for name in ("steps", "seed", "validate_every", "patience", "encoder_factor"):
             if getattr(self, name) < 0:
                 raise ValueError(f"'{name}' must not be negative")
-        for name in ("batch", "learning_rate", "encoder_factor", "width", "checkpoint_seconds"):
+        for name in ("batch", "learning_rate", "width", "checkpoint_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"'{name}' must be above zero")
         if len(self.patch) != 3 or min(self.patch) < 0:
@@ -154,17 +155,20 @@ def plan_recipe(
     Raises:
         RecipeError: the settings do not fit each other.
     """
-    spacing = base.spacing if base is not None and _suits(grids, base) else _median_spacing(grids)
-    if base is not None and spacing == base.spacing:
-        network = replace(base.network, classes=len(classes) + 1)
+    if base is not None and _suits(grids, base):
+        spacing, network = base.spacing, replace(base.network, classes=len(classes) + 1)
+        alike = base.modality == identity.modality
     else:
+        spacing = _median_spacing(grids)
         network = _network(classes, grids, spacing, base, settings)
+        alike = pretrained
     if pretrained and network.width != 1.0:
         raise RecipeError("An ImageNet ResNet-50 has full width; set the width to 1, or start without its file.")
     shape, step = _model_grid(grids, spacing)
     patch = settings.patch if min(settings.patch) > 0 else patch_size(shape, step)
     _check_patch(patch, settings.batch, network)
-    stages = _stages(settings, patch, base is not None, ENCODER_FACTOR if pretrained else 1.0)
+    factor = settings.encoder_factor or (ENCODER_FACTOR if alike else 1.0)
+    stages = _stages(settings, patch, base is not None, factor)
     steps = sum(stage.steps for stage in stages)
     return Recipe(
         name=identity.name,
@@ -364,7 +368,7 @@ def slice_strides(shape: Sequence[int], step: Sequence[float]) -> tuple[int, int
 
 
 def _stages(
-    settings: FinetuneSettings, patch: tuple[int, int, int], transferred: bool, scratch_factor: float
+    settings: FinetuneSettings, patch: tuple[int, int, int], transferred: bool, factor: float
 ) -> tuple[Stage, ...]:
     rate, batch = settings.learning_rate, settings.batch
     if transferred:
@@ -372,7 +376,7 @@ def _stages(
         decoder = max(1, total // 4)
         stages = [
             Stage("decoder", decoder, rate, batch, patch),
-            Stage("all", max(1, total - decoder), rate * settings.encoder_factor, batch, patch),
+            Stage("all", max(1, total - decoder), rate * factor, batch, patch),
         ]
         return tuple(stages)
     total = settings.steps or STEPS_FROM_SCRATCH
@@ -380,7 +384,7 @@ def _stages(
     return (
         Stage("slices", slices, SLICES_LEARNING_RATE, batch, (max(3, min(8, patch[0])), *patch[1:])),
         Stage("decoder", decoder, rate, batch, patch),
-        Stage("all", max(1, total - slices - decoder), rate * scratch_factor, batch, patch),
+        Stage("all", max(1, total - slices - decoder), rate * factor, batch, patch),
     )
 
 
@@ -393,4 +397,4 @@ def _check_patch(patch: tuple[int, int, int], batch: int, network: AHNetSettings
 
 
 def _multiple(length: float, of: int) -> int:
-    return max(of, round(length / of) * of)
+    return math.ceil(round(length, 6) / of) * of
