@@ -362,7 +362,7 @@ class AHNetSegmentLogic(ScriptedLoadableModuleLogic):
         Args:
             cases: see :meth:`finetune`; cases that the model has not seen.
             model: a model's name, or its folder.
-            settings: ``classes``, ``complete``, ``device``, ``precision``, ``progress``: see
+            settings: ``classes``, ``complete``, ``device``, ``precision``, ``report``, ``progress``: see
                 :func:`~AHNetSegmentLib.scene.console_training.evaluate_cases`.
 
         Returns:

@@ -5,9 +5,13 @@ The panel is the real one, on real Qt off screen (Testing/host); the head is tha
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 for folder in (REPOSITORY / "AHNetSegment", REPOSITORY / "Testing"):
@@ -17,6 +21,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import host
 from demo import SIDES, add_box, load_template
+from scene_helpers import volume_node
 from slicer_app import slicer_app
 
 PICTURES = REPOSITORY / "Resources" / "Screenshots"
@@ -41,9 +46,49 @@ def main() -> None:
     widget.ui.advancedSection.collapsed = False
     widget.ui.segmentsSection.collapsed = False
     picture(widget, "panel-result.png", 1240)
+    train(widget, parameters.inputVolume)
     host.close_widget(widget)
     host.pump(lambda: False, 1)
     assert not host.messages, host.messages
+
+
+def train(widget: Any, head: Any) -> None:
+    """A training in the middle, on pieces of the head with the model's own segments as labels."""
+    from AHNetSegmentLib.scene.library import set_library_folder
+
+    for number, (side, shift) in enumerate(itertools.product(SIDES, (-3, 0, 3)), start=1):
+        piece = piece_of(head, side, shift, f"Case {number}")
+        widget.logic.segment(piece, model="hippocampus-t1").SetName(f"Labels {number}")
+    with tempfile.TemporaryDirectory() as library:
+        set_library_folder(Path(library))
+        own = widget.ownModels
+        for section in ("inputSection", "modelSection", "outputSection", "advancedSection", "resultSection"):
+            getattr(widget.ui, section).collapsed = True
+        own.section.collapsed = False
+        host.click(own.cases.ui.addAllCasesButton)
+        host.pump(lambda: not own.cases.problems(), SECONDS)
+        own.training.form.ui.newTitleEdit.text = "Hippocampus, our scanner"
+        own.training.form.ui.stepsSpinBox.value = 400
+        host.pump(lambda: own.training.ui.trainButton.enabled, SECONDS)
+        host.click(own.training.ui.trainButton)
+        host.pump(lambda: own.training.ui.trainProgressBar.value >= 130 or not own.training.busy, 5 * SECONDS)
+        picture(widget, "panel-training.png", 1500)
+        own.training.close()
+        set_library_folder(None)
+
+
+def piece_of(head: Any, side: Any, shift_mm: float, name: str) -> Any:
+    """A volume node with a piece of the head around one hippocampus."""
+    from AHNetSegmentLib.engine.volume import crop
+    from AHNetSegmentLib.scene.rois import region_from_roi
+    from AHNetSegmentLib.scene.transforms import RAS_TO_LPS
+    from AHNetSegmentLib.scene.volumes import volume_from_node
+
+    box = add_box(head.GetScene(), replace(side, center=tuple(value + shift_mm for value in side.center)))
+    volume = volume_from_node(head)
+    piece = crop(volume, region_from_roi(box, volume))
+    head.GetScene().RemoveNode(box)
+    return volume_node(piece.array, RAS_TO_LPS @ piece.geometry.ijk_to_lps(), name)
 
 
 def picture(widget: object, name: str, height: int) -> None:

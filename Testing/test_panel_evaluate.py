@@ -435,5 +435,7 @@ def test_the_real_worker_finds_its_own_segments_perfect(scene: Any, module: Any,
 
 def test_the_form_uses_only_what_slicer_has() -> None:
     folder = REPOSITORY / "AHNetSegment" / "AHNetSegmentLib" / "scene"
-    files = [folder / f"{name}.py" for name in ("evaluating", "evaluation_run", "evaluation_results", "plots")]
+    files = [
+        folder / f"{name}.py" for name in ("evaluating", "evaluation_run", "evaluation_results", "plots", "plot_nodes")
+    ]
     assert host.unknown_names(UI / "Evaluate.ui", files) == []

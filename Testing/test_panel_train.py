@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -297,7 +298,7 @@ def test_the_curves_move(panel: Panel, two_cases: Any) -> None:
     assert column(curves.tables[0], "step") == [10, 20]
     assert column(curves.tables[0], "loss") == [1.25, 0.75]
     assert column(curves.tables[1], "Dice Hippocampus, anterior") == [0.5]
-    assert panel.ui.curvesPlot.mrmlPlotViewNode().GetPlotChartNode().GetNumberOfPlotSeriesNodes() == 3
+    assert panel.train.view.curves.widget.mrmlPlotViewNode().GetPlotChartNode().GetNumberOfPlotSeriesNodes() == 3
 
 
 def test_the_slice_is_shown_and_stays_when_its_file_goes(panel: Panel, two_cases: Any, tmp_path: Path) -> None:
@@ -444,7 +445,7 @@ def test_the_form_uses_only_what_slicer_has() -> None:
     from AHNetSegmentLib.engine.resources import resources_folder
 
     scene = Path(__file__).resolve().parents[1] / "AHNetSegment" / "AHNetSegmentLib" / "scene"
-    files = [scene / "curves.py", *sorted(scene.glob("training*.py"))]
+    files = [scene / "curves.py", scene / "plot_nodes.py", *sorted(scene.glob("training*.py"))]
     assert host.used_names(resources_folder() / "UI" / "Train.ui", files)
     assert host.unknown_names(resources_folder() / "UI" / "Train.ui", files) == []
 
@@ -480,6 +481,35 @@ def test_discard_asks_and_removes(panel: Panel, two_cases: Any, library: Path) -
     assert not folder.exists()
     assert not panel.ui.unfinishedBox.visible
     assert "was discarded" in panel.ui.trainStatusLabel.text
+
+
+def test_a_training_that_goes_on_in_a_second_slicer_is_not_discarded(
+    panel: Panel, two_cases: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from AHNetSegmentLib.scene import training_jobs
+
+    panel.add_cases()
+    folder = panel.start()
+    panel.worker.end("failed", "The training already goes on in another process.")
+    monkeypatch.setattr(training_jobs, "is_locked", lambda work: work == folder / "work")
+    host.answers.append(True)
+    host.click(panel.ui.discardButton)
+    assert (folder / "job.json").is_file()
+    assert "goes on, perhaps in a second Slicer; stop it there first." in panel.ui.trainStatusLabel.text
+
+
+def test_a_stop_in_the_moment_of_the_end_shows_the_model(panel: Panel, two_cases: Any, library: Path) -> None:
+    from AHNetSegmentLib.engine.resources import bundled_models_folder
+
+    panel.add_cases()
+    panel.ui.newTitleEdit.text = "Mine"
+    folder = panel.start()
+    panel.click()
+    shutil.rmtree(folder)
+    shutil.copytree(bundled_models_folder() / BASE, library / "mine")
+    panel.worker.end("cancelled")
+    assert panel.trained == ["mine"]
+    assert panel.ui.trainStatusLabel.text == "It had ended already: Hippocampus (T1 MR) is in the list of models."
 
 
 def test_the_name_of_an_unfinished_training_is_taken(panel: Panel, two_cases: Any) -> None:

@@ -47,7 +47,7 @@ def pair(number: int, names: dict[int, str]) -> tuple[Any, Any]:
     return node, segmentation
 
 
-def test_nodes_become_a_model_that_segments_and_is_evaluated(logic: Any) -> None:
+def test_nodes_become_a_model_that_segments_and_is_evaluated(logic: Any, tmp_path: Path) -> None:
     pairs = [pair(number, {1: "anterior", 2: "Tip"}) for number in range(3)]
     calls: list[tuple[int, int]] = []
     name = logic.finetune(
@@ -63,7 +63,8 @@ def test_nodes_become_a_model_that_segments_and_is_evaluated(logic: Any) -> None
     assert calls
     segmentation = logic.segment(pairs[0][0], model=name)
     assert list(segmentation.GetSegmentation().GetSegmentIDs())
-    found = logic.evaluate(pairs[:1], model=name)
+    found = logic.evaluate(pairs[:1], model=name, report=tmp_path / "dice.html")
+    assert "Anterior" in (tmp_path / "dice.html").read_text(encoding="utf-8")
     assert [item.name for item in found.classes] == ["Anterior", "Tip"]
     assert found.cases[0].classes[0].reference_ml == pytest.approx(np.sum(blob(0).labels == 1) * 0.7 * 1.1 * 3 / 1000)
 

@@ -18,12 +18,11 @@ KINDS = ("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode", "v
 
 
 @pytest.fixture
-def curves(slicer: Any) -> Any:
+def curves(qt: Any, slicer: Any) -> Any:
     from AHNetSegmentLib.scene.curves import Curves
 
-    plot = slicer.qMRMLPlotWidget()
-    plot.setMRMLScene(slicer.mrmlScene)
-    found = Curves(plot)
+    frame = qt.QFrame()
+    found = Curves(qt.QVBoxLayout(frame))
     found.begin(two_classes())
     yield found
     found.close()
@@ -49,7 +48,7 @@ def fill(curves: Any) -> None:
 
 def pixels(curves: Any, color: tuple[int, int, int]) -> int:
     """How many pixels of the plot have about this colour."""
-    image = curves._widget.grab().toImage()
+    image = curves.widget.grab().toImage()
     near = 0
     for x in range(image.width()):
         for y in range(image.height()):
@@ -69,11 +68,11 @@ def test_the_tables_hold_the_numbers(curves: Any) -> None:
 
 
 def test_lines_are_drawn_in_the_colours_of_the_classes(curves: Any, slicer: Any) -> None:
-    curves._widget.resize(400, 260)
     anterior, posterior = two_classes()
     fill(curves)
+    curves.widget.resize(400, 260)
     assert pixels(curves, anterior.color) > 50
-    chart = curves._widget.mrmlPlotViewNode().GetPlotChartNode()
+    chart = curves.widget.mrmlPlotViewNode().GetPlotChartNode()
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
     assert [line.GetName() for line in series] == ["loss", anterior.name, posterior.name]
     assert all(line.IsXColumnRequired() for line in series), "Slicer would draw them against row numbers"
@@ -97,7 +96,7 @@ def test_the_tables_are_filled_in_place_and_soon(curves: Any, pump: Any) -> None
 
 def test_new_numbers_have_the_chart_drawn_anew(curves: Any) -> None:
     fill(curves)
-    chart = curves._widget.mrmlPlotViewNode().GetPlotChartNode()
+    chart = curves.widget.mrmlPlotViewNode().GetPlotChartNode()
     told: list[str] = []
     chart.AddObserver("ModifiedEvent", lambda _caller, event: told.append(event))
     curves.show()
@@ -121,7 +120,7 @@ def test_close_removes_every_node(curves: Any, scene: Any) -> None:
     assert scene.GetNumberOfNodes() > before
     curves.close()
     assert scene.GetNumberOfNodes() == before
-    assert curves._widget.mrmlPlotViewNode() is None
+    assert curves.widget.mrmlPlotViewNode() is None
 
 
 def test_after_the_scene_was_closed_the_curves_are_whole_again(curves: Any, scene: Any) -> None:

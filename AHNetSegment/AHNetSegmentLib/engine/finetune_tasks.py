@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,10 @@ def finetune_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]
     require_torch()
     from .finetune import finetune
     from .library import ModelLibrary
+    from .priority import give_way
     from .training_progress import TrainingOptions
 
+    give_way()
     context.state("Loading the model")
     job = Path(arguments["job"])
     task = _read_task(job, arguments)
@@ -149,9 +152,9 @@ def _read_task(job: Path, arguments: dict[str, Any]) -> FinetuneTask:
 
     facts = _read_job(job)
     base, resnet = arguments.get("base"), arguments.get("resnet")
-    texts = {key: str(facts[key]) for key in ("name", "title", "description", "modality", "anatomy") if key in facts}
+    texts = {key: str(facts[key]) for key in ("description", "modality", "anatomy") if key in facts}
     try:
-        identity = Identity(**texts)
+        identity = Identity(str(facts["name"]), str(facts["title"]), **texts)
         classes = classes_from_dicts(facts["classes"])
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(job, error) from error
@@ -273,6 +276,4 @@ def _tuple(labels: Sequence[int] | None) -> tuple[int, ...] | None:
 
 def job_classes(classes: Sequence[ClassCard]) -> list[dict[str, Any]]:
     """Classes as they stand in ``job.json``."""
-    from dataclasses import asdict
-
     return [asdict(item) for item in classes]

@@ -64,7 +64,8 @@ class Preview:
 
 def last_picture(folder: Path) -> Path | None:
     """The picture that was written last into a folder; None: there is none."""
-    return (_pictures(folder) or [None])[-1]
+    pictures = _pictures(folder)
+    return pictures[-1] if pictures else None
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -280,6 +280,8 @@ class CaseTable:
         for column in (USE, COMPLETE):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         header.resizeSection(CHECK, CHECK_PX)
+        # A title that a narrow panel cuts can still be read.
+        header.setDefaultAlignment(qt.Qt.AlignLeft | qt.Qt.AlignVCenter)
         table.verticalHeader().hide()
 
     def _show(self, check_later: bool = True) -> None:

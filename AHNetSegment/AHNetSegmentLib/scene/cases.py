@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..engine.card import ClassCard
 from ..engine.cases import ArrayCase
 from ..engine.errors import AHNetSegmentError, OutputError, VolumeError
 from ..engine.files import write_text
+from ..engine.finetune_tasks import FORMAT_VERSION, JOB_FILE, job_classes
 from ..engine.tasks import geometry_to_dict
 from ..engine.volume import Array, Volume
 from .exchange import Writing, reason_text
@@ -25,8 +26,6 @@ from .segments import LABELMAP, check_segmentation_node
 from .transforms import image_to_world, lattice_shift, node_name, node_to_node
 from .volumes import check_volume_node, first_voxel_to_ras, volume_from_node
 
-JOB_FILE = "job.json"
-JOB_FORMAT_VERSION = 1
 SAMPLE_STEP = 4
 """Along each axis: of what is looked at in a first glance."""
 
@@ -303,9 +302,9 @@ class CaseStore:
                 self._progress(number, len(rows))
             yield
         job = {
-            "format_version": JOB_FORMAT_VERSION,
+            "format_version": FORMAT_VERSION,
             **facts,
-            "classes": [asdict(item) for item in classes],
+            "classes": job_classes(classes),
             "cases": cases,
         }
         write_text(self.folder / JOB_FILE, json.dumps(job, indent=2, ensure_ascii=False) + "\n")

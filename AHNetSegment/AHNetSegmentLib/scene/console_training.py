@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.card import ClassCard
 from ..engine.errors import RecipeError
+from ..engine.finetune_tasks import PACKAGE
 from ..engine.library import ModelLibrary, used_folder
 from .cases import cases_from_nodes
 from .structures import assign, structures_of
@@ -72,17 +74,19 @@ def finetune_cases(
     from ..engine.training_progress import TrainingOptions
 
     wanted, read = _read(cases, base.card.classes if base is not None else (), classes, complete)
-    name = ModelLibrary(used_folder(library)).free_name(title)
+    store = ModelLibrary(used_folder(library))
+    name = store.free_name(title)
     own = modality or (base.card.modality if base is not None else "MR")
     identity = Identity(name, title, description, own, ", ".join(item.name for item in wanted))
     imagenet = Path(resnet) if resnet is not None else None
     task = FinetuneTask(identity, wanted, tuple(read), base, imagenet, _settings(settings))
     work = library / CONSOLE_TRAININGS / name
-    result = finetune(task, library / name, work, TrainingOptions(device, precision, workers=0), _watch(progress))
+    result = finetune(task, work / PACKAGE, work, TrainingOptions(device, precision, workers=0), _watch(progress))
     if result is None:
         raise RecipeError("Several processes cannot train from the console; use the command finetune with torchrun.")
+    card = store.adopt(result.folder, name)
     remove_job(work)
-    return result
+    return replace(result, folder=library / card.name, card=card)
 
 
 def evaluate_cases(
@@ -93,6 +97,7 @@ def evaluate_cases(
     complete: bool = False,
     device: str = "auto",
     precision: str = "auto",
+    report: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Compares a model with labelled cases.
@@ -104,6 +109,7 @@ def evaluate_cases(
         complete: see there.
         device: see there.
         precision: see there.
+        report: HTML page to write, with tables and plots.
         progress: called as ``progress(done, total)`` after each case; returning False stops.
 
     Raises:
@@ -111,13 +117,17 @@ def evaluate_cases(
     """
     from ..engine.build import evaluate_model
     from ..engine.inference import InferenceSettings
+    from ..engine.report import evaluation_report, write_html
 
     known = {item.name.casefold() for item in model.card.classes}
     if unknown := [name for name in (classes or {}).values() if name.casefold() not in known]:
         raise RecipeError(f"The model {model.card.name} has no class {unknown[0]}; choose one that it has.")
     read = _read_for(cases, model.card.classes, classes, complete)
     told = None if progress is None else lambda _what, done, total: progress(done, total)
-    return evaluate_model(model, read, InferenceSettings(device=device, precision=precision), told)
+    found = evaluate_model(model, read, InferenceSettings(device=device, precision=precision), told)
+    if report is not None:
+        write_html(Path(report), evaluation_report(found, model.card.title, model.card))
+    return found
 
 
 def _read(

@@ -8,15 +8,15 @@ from typing import Any
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from ..engine.card import ClassCard
+from .plot_nodes import PlotNodes, number_column
 
 SHOW_MS = 200
 """What comes in within that time is drawn at once: a training that goes on tells all its past in one moment."""
 LAYOUT = "AHNetSegmentTraining"
-LOSS_COLOR = (0.35, 0.35, 0.35)
+LOSS_COLOR = (90, 90, 90)
 STEP = "step"
 LOSS = "loss"
 
@@ -31,15 +31,15 @@ class Curves:
     The nodes come with the first number and are made anew where the scene was closed in between.
 
     Args:
-        plot_widget: a qMRMLPlotWidget.
+        layout: gets the plot's widget with the first number.
     """
 
-    def __init__(self, plot_widget: Any) -> None:
-        self._widget = plot_widget
+    def __init__(self, layout: Any) -> None:
+        self._layout = layout
         self._classes: tuple[ClassCard, ...] = ()
         self._losses: list[tuple[float, ...]] = []
         self._dice: list[tuple[float, ...]] = []
-        self._nodes: list[Any] = []
+        self._nodes = PlotNodes(LAYOUT)
         self._tables: tuple[Any, Any] | None = None
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
@@ -50,6 +50,11 @@ class Curves:
     def tables(self) -> tuple[Any, Any] | None:
         """The table nodes of the loss and of Dice; None while nothing is drawn."""
         return self._tables
+
+    @property
+    def widget(self) -> Any:
+        """The qMRMLPlotWidget; None before the first number."""
+        return self._nodes.widget
 
     def begin(self, classes: Sequence[ClassCard]) -> None:
         """Forgets all numbers; those that come belong to a training with these classes."""
@@ -74,7 +79,7 @@ class Curves:
             return
         if not self._losses and not self._dice:
             return
-        if self._tables is None or any(slicer.mrmlScene.GetNodeByID(node.GetID()) is not node for node in self._nodes):
+        if self._tables is None or not self._nodes.are_there:
             self.close()
             self._make_nodes()
         assert self._tables is not None
@@ -84,80 +89,23 @@ class Curves:
     def close(self) -> None:
         """Removes the nodes; the numbers are kept. Harmless when there are none."""
         self._timer.stop()
-        nodes, self._nodes, self._tables = self._nodes, [], None
-        if nodes:
-            self._widget.setMRMLPlotViewNode(None)
-        for node in reversed(nodes):
-            if node.GetScene() is not None:
-                node.GetScene().RemoveNode(node)
+        self._tables = None
+        self._nodes.close()
 
     def _show_soon(self) -> None:
         if not self._timer.active:
             self._timer.start()
 
     def _make_nodes(self) -> None:
-        losses = self._add_table(_("Loss of the training"), (STEP, LOSS))
-        dice = self._add_table(_("Dice of the validation"), (STEP, *map(_column, self._classes)))
-        chart = self._add("vtkMRMLPlotChartNode", _("Training"))
-        chart.SetTitleVisibility(False)
-        chart.SetXAxisTitle(_("steps"))
-        chart.SetYAxisTitle(_("loss, Dice"))
-        for size in (chart.SetAxisTitleFontSize, chart.SetAxisLabelFontSize, chart.SetLegendFontSize):
-            size(12)
-        self._add_line(chart, losses, LOSS, _("loss"), LOSS_COLOR)
+        nodes = self._nodes
+        losses = nodes.add_table(_("Loss of the training"), map(number_column, (STEP, LOSS)))
+        dice = nodes.add_table(_("Dice of the validation"), map(number_column, (STEP, *map(_column, self._classes))))
+        nodes.add_chart(_("Training"), _("steps"), _("loss, Dice"))
+        nodes.add_line(_("loss"), losses, (STEP, LOSS), LOSS_COLOR, marked=False)
         for item in self._classes:
-            color = tuple(value / 255 for value in item.color)
-            self._add_line(chart, dice, _column(item), item.name, color, marked=True)
-        self._show_chart(chart)
+            nodes.add_line(item.name, dice, (STEP, _column(item)), item.color)
+        nodes.show(self._layout)
         self._tables = (losses, dice)
-
-    def _add(self, kind: str, name: str) -> Any:
-        node = slicer.mrmlScene.CreateNodeByClass(kind)
-        node.UnRegister(None)
-        node.SetName(name)
-        return self._add_node(node)
-
-    def _add_node(self, node: Any) -> Any:
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
-        added = slicer.mrmlScene.AddNode(node)
-        self._nodes.append(added)
-        return added
-
-    def _add_table(self, name: str, columns: Sequence[str]) -> Any:
-        node = self._add("vtkMRMLTableNode", name)
-        for column in columns:
-            numbers = vtk.vtkDoubleArray()
-            numbers.SetName(column)
-            node.AddColumn(numbers)
-        return node
-
-    def _add_line(
-        self, chart: Any, table: Any, column: str, name: str, color: tuple[float, ...], marked: bool = False
-    ) -> None:
-        line = self._add("vtkMRMLPlotSeriesNode", name)
-        line.SetAndObserveTableNodeID(table.GetID())
-        # Slicer's type Line ignores the column of x; Scatter with a line and without markers is what we want.
-        line.SetPlotType(line.PlotTypeScatter)
-        line.SetXColumnName(STEP)
-        line.SetYColumnName(column)
-        line.SetColor(*color)
-        line.SetLineStyle(line.LineStyleSolid)
-        line.SetMarkerStyle(line.MarkerStyleCircle if marked else line.MarkerStyleNone)
-        chart.AddAndObservePlotSeriesNodeID(line.GetID())
-
-    def _show_chart(self, chart: Any) -> None:
-        """Puts the chart into a view that belongs to this panel: Slicer's layout leaves it alone."""
-        owner = self._add("vtkMRMLScriptedModuleNode", LAYOUT)
-        view = slicer.mrmlScene.CreateNodeByClass("vtkMRMLPlotViewNode")
-        view.UnRegister(None)
-        view.SetName(LAYOUT)
-        view.SetLayoutName(LAYOUT)
-        view.SetLayoutLabel("T")
-        view.SetAndObserveParentLayoutNodeID(owner.GetID())
-        view = self._add_node(view)
-        view.SetPlotChartNodeID(chart.GetID())
-        self._widget.setMRMLPlotViewNode(view)
 
 
 def _column(item: ClassCard) -> str:

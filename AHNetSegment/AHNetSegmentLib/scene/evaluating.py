@@ -19,6 +19,7 @@ from .case_table import CaseTable
 from .evaluation_results import Evaluated, EvaluationResults
 from .evaluation_run import EvaluationRun, Plan, plan_evaluation
 from .installation import install_torch, torch_problem
+from .progress_texts import show_progress, state_text
 from .worker import Worker
 
 DOUBLE_CLICK_SECONDS = 0.5
@@ -158,18 +159,10 @@ class EvaluateSection:
         self.ui.evaluateStatusLabel.text = text
 
     def _state(self, text: str) -> None:
-        names = {
-            "Loading PyTorch": _("Loading PyTorch"),
-            "Loading the model": _("Loading the model"),
-            "Evaluating": _("Evaluating"),
-        }
-        self._say(f"{names.get(text, text)}…")
+        self._say(f"{state_text(text)}…")
 
     def _progress(self, done: int, total: int, seconds_left: float | None) -> None:
-        self.ui.evaluateProgressBar.setRange(0, total)
-        self.ui.evaluateProgressBar.value = done
-        left = _("about {time} left").format(time=time_text(seconds_left)) if seconds_left is not None else ""
-        self._say(_("Evaluating… {left}").format(left=left))
+        self._say(show_progress(self.ui.evaluateProgressBar, _("Evaluating"), done, total, seconds_left))
 
     def _run_ended(self) -> None:
         self.run = None

@@ -11,15 +11,11 @@ import qt
 from slicer.i18n import tr as _
 
 from ..engine.card import ClassCard, ModelCard
-from ..engine.errors import AHNetSegmentError
 from .cases import CaseRow, CaseStore, segment_labels
 from .exchange import Exchange
 from .transforms import node_name
-from .worker import BusyError, Worker
-
-BUSY_MS = 100
-BUSY_TRIES = 20
-"""A run that was dropped a moment ago is still being cancelled for a second or so."""
+from .worker import Worker
+from .worker_run import WorkerRun
 
 
 @dataclass(frozen=True)
@@ -75,14 +71,11 @@ def plan_evaluation(
     return Plan(kept, matched, card.classes, tuple(notes))
 
 
-class EvaluationRun:
-    """An evaluation that goes on in the worker while the event loop turns.
-
-    Exactly one of ``finished``, ``failed`` and ``cancelled`` is called in the end, from the event loop; none after
-    :meth:`abandon`.
+class EvaluationRun(WorkerRun):
+    """An evaluation that goes on in the worker; see :class:`~.worker_run.WorkerRun`.
 
     Args:
-        worker: the process that computes.
+        worker: where it waits for its turn.
         progress: gets cases done, all cases and the seconds that are left, if known.
         state: gets what begins now.
         finished: gets the result of the worker's task ``evaluate``.
@@ -99,15 +92,9 @@ class EvaluationRun:
         failed: Callable[[str], None],
         cancelled: Callable[[], None],
     ) -> None:
-        self._worker = worker
-        self._progress, self._state = progress, state
-        self._told = (finished, failed, cancelled)
+        super().__init__("evaluate", worker, progress, state, finished, failed, cancelled)
         self._exchange: Exchange | None = None
         self._store: CaseStore | None = None
-        self._arguments: dict[str, Any] = {}
-        self._tries = BUSY_TRIES
-        self._computing = False
-        self._over = False
 
     def start(self, plan: Plan, model: Path, device: str = "auto", precision: str = "auto") -> None:
         """Begins.
@@ -132,75 +119,15 @@ class EvaluationRun:
         self._store = CaseStore(self._exchange.folder, self._written, self._fail)
         self._store.write(plan.rows, plan.mapping, plan.classes)
 
-    def cancel(self) -> None:
-        """Stops; ``cancelled`` is called within a second."""
-        if self._computing:
-            self._worker.cancel()
-        elif not self._over:
-            self._end()
-            self._told[2]()
-
-    def abandon(self) -> None:
-        """Stops without telling anybody: the scene closes."""
-        if self._computing:
-            self._worker.cancel()
-        self._end()
-
     def _written(self, _folder: Path) -> None:
         self._compute()
 
-    def _compute(self) -> None:
-        if self._over:
-            return
-        try:
-            self._worker.run(
-                "evaluate",
-                self._arguments,
-                finished=self._computed,
-                failed=self._fail,
-                cancelled=self._stopped,
-                progress=self._tell_progress,
-                state=self._tell_state,
-            )
-        except BusyError as error:
-            self._tries -= 1
-            if self._tries:
-                qt.QTimer.singleShot(BUSY_MS, self._compute)
-            else:
-                self._fail(str(error))
-        except AHNetSegmentError as error:
-            self._fail(str(error))
-        else:
-            self._computing = True
-
-    def _tell_progress(self, done: int, total: int, seconds_left: float | None) -> None:
-        if not self._over:
-            self._progress(done, total, seconds_left)
-
-    def _tell_state(self, text: str) -> None:
-        if not self._over:
-            self._state(text)
-
-    def _computed(self, result: dict[str, Any]) -> None:
-        self._settle(0, result)
-
-    def _fail(self, message: str) -> None:
-        self._settle(1, message)
-
-    def _stopped(self) -> None:
-        self._settle(2)
-
-    def _settle(self, whom: int, *values: Any) -> None:
-        self._computing = False
-        told = not self._over
-        self._end()
-        if told:
-            self._told[whom](*values)
-
     def _end(self) -> None:
-        self._over = True
         if self._store is not None:
             self._store.stop()
-        if not self._computing and self._exchange is not None:
+        super()._end()
+
+    def _let_go(self) -> None:
+        if self._exchange is not None:
             # In a turn of its own: large files take their time.
             qt.QTimer.singleShot(0, self._exchange.close)

@@ -34,6 +34,7 @@ class ManageSection:
         worker: the process that opens foreign models.
         chosen: gives the name of the chosen model; empty: none.
         changed: called when the models have changed, with the name of the one to be chosen now; empty: any.
+        training: whether a training goes on, which ends in the folder in which it began.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class ManageSection:
         worker: Worker,
         chosen: Callable[[], str],
         changed: Callable[[str], None],
+        training: Callable[[], bool] = lambda: False,
     ) -> None:
         self.ui = ui
         self.shelf = shelf
         self.worker = worker
         self._chosen = chosen
         self._changed = changed
+        self._training = training
         self._shown = ""
         self._importing: object | None = None
         ui.renameButton.connect("clicked()", self.rename)
@@ -58,9 +61,10 @@ class ManageSection:
         ui.importButton.connect("clicked()", self.on_import_button)
         ui.deleteButton.connect("clicked()", self.delete)
         ui.libraryButton.connect("directorySelected(QString)", self._on_folder_selected)
-        ui.defaultLibraryButton.connect("clicked()", lambda: self.set_folder(None))
+        ui.defaultLibraryButton.connect("clicked()", self._on_default_folder)
         self.library = ModelLibrary(library_folder())
         self._show_folder()
+        self._say("")
         self.update()
 
     @property
@@ -90,9 +94,10 @@ class ManageSection:
         self._enable("renameButton", busy or foreign or self._same_title(), _("Gives the chosen model this title."))
         self._enable("exportButton", nothing, _("Writes the chosen model into one zip file."))
         self._enable("deleteButton", busy or foreign, _("Removes the chosen model from the library, after asking."))
-        self._enable("libraryButton", busy, _("Where your own models are. Models are not moved when you change it."))
+        fixed = busy or (_("Wait until the training has ended, or stop it.") if self._training() else "")
+        self._enable("libraryButton", fixed, _("Where your own models are. Models are not moved when you change it."))
         default = _("This is the default folder.") if self.library.folder == default_library_folder() else ""
-        self._enable("defaultLibraryButton", busy or default, _("Goes back to the folder beside Slicer's settings."))
+        self._enable("defaultLibraryButton", fixed or default, _("Goes back to the folder beside Slicer's settings."))
         self._show_import_button(busy)
 
     def rename(self) -> None:
@@ -256,7 +261,14 @@ class ManageSection:
             self.rename()
 
     def _on_folder_selected(self, folder: str) -> None:
-        self.set_folder(Path(folder))
+        if self._still("libraryButton"):
+            self.set_folder(Path(folder))
+        else:
+            self._show_folder()
+
+    def _on_default_folder(self) -> None:
+        if self._still("defaultLibraryButton"):
+            self.set_folder(None)
 
     def _show_folder(self) -> None:
         self.shelf.set_library(self.library.folder)

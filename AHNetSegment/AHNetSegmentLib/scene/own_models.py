@@ -45,15 +45,14 @@ class OwnModels:
         self.section.text = _("Train and evaluate")
         self.section.toolTip = _("Teach a model with your own labelled cases, or measure how good it is on them.")
         self.section.collapsed = True
-        layout.insertWidget(layout.indexOf(panel.ui.resultSection) + 1, self.section)
+        layout.insertWidget(layout.indexOf(panel.ui.advancedSection) + 1, self.section)
         inner = qt.QVBoxLayout(self.section)
         cases, train, evaluate = (_load(name) for name in ("Cases", "Train", "Evaluate"))
-        for part in (cases, train, evaluate):
+        titles = (_("Labelled cases"), _("Train a new model"), _("Evaluate the model chosen above"))
+        for title, part in zip(titles, (cases, train, evaluate), strict=True):
+            inner.addWidget(_heading(title))
             inner.addWidget(part)
             part.setMRMLScene(slicer.mrmlScene)
-        self.manage = ManageSection(
-            slicer.util.childWidgetVariables(manage), panel.shelf, panel.worker, self._chosen_name, self._changed
-        )
         self.cases = CaseTable(slicer.util.childWidgetVariables(cases), self._cases_changed)
         self.evaluation = EvaluateSection(
             slicer.util.childWidgetVariables(evaluate), self.cases, panel.worker, self._chosen_model, self._computing
@@ -67,6 +66,15 @@ class OwnModels:
             self._changed,
             device=lambda: self._computing()[0],
             precision=lambda: self._computing()[1],
+            busy_changed=self._training_changed,
+        )
+        self.manage = ManageSection(
+            slicer.util.childWidgetVariables(manage),
+            panel.shelf,
+            panel.worker,
+            self._chosen_name,
+            self._changed,
+            lambda: self.training.busy,
         )
         panel.list_models()
 
@@ -111,6 +119,9 @@ class OwnModels:
         self.evaluation.update()
         self.training.update()
 
+    def _training_changed(self) -> None:
+        self.manage.update()
+
     def _changed(self, name: str) -> None:
         """A model has come, gone or got another name; ``name`` is to be chosen now, empty: any."""
         self.panel.shelf.refresh()
@@ -118,6 +129,14 @@ class OwnModels:
         self.panel.list_models()
         self.training.list_models()
         self.update()
+
+
+def _heading(text: str) -> Any:
+    label = qt.QLabel(text)
+    font = label.font
+    font.setBold(True)
+    label.setFont(font)
+    return label
 
 
 def _load(name: str) -> Any:

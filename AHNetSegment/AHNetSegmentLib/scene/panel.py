@@ -17,9 +17,10 @@ from ..engine.progress import time_text
 from .installation import install_torch, torch_problem
 from .model_texts import about_page, summary
 from .models import ModelShelf
+from .progress_texts import show_progress, state_text
 from .results import ResultSection
 from .rois import region_from_roi
-from .run import WAITING, Finished, SegmentRun, Settings
+from .run import Finished, SegmentRun, Settings
 from .segmenting import dicom_modality, same_names, scan_from_nodes
 from .segments import check_output
 from .transforms import node_name
@@ -302,20 +303,10 @@ class SegmentPanel:
         self.ui.statusLabel.text = text
 
     def _state(self, text: str) -> None:
-        names = {
-            WAITING: _("Waiting for another computation"),
-            "Loading PyTorch": _("Loading PyTorch"),
-            "Loading the model": _("Loading the model"),
-            "Segmenting": _("Segmenting"),
-            "Writing the result": _("Writing the result"),
-        }
-        self._say(f"{names.get(text, text)}…")
+        self._say(f"{state_text(text)}…")
 
     def _progress(self, done: int, total: int, seconds_left: float | None) -> None:
-        self.ui.progressBar.setRange(0, total)
-        self.ui.progressBar.value = done
-        left = _("about {time} left").format(time=time_text(seconds_left)) if seconds_left is not None else ""
-        self._say(_("Segmenting… {left}").format(left=left))
+        self._say(show_progress(self.ui.progressBar, _("Segmenting"), done, total, seconds_left))
 
     def _run_ended(self) -> None:
         self.run = None

@@ -17,10 +17,8 @@ from ..engine.tasks import geometry_to_dict
 from ..engine.volume import Array, Region
 from .exchange import Exchange
 from .segmenting import Scan, add_probability_volumes, put_result
-from .worker import BusyError, Worker
-
-BUSY_MS = 100
-WAITING = "Waiting for another computation"
+from .worker import Worker
+from .worker_run import WorkerRun
 
 
 @dataclass(frozen=True)
@@ -75,14 +73,13 @@ class _Result:
     probabilities: Array | None
 
 
-class SegmentRun:
-    """A run that goes on in the worker while the event loop turns.
+class SegmentRun(WorkerRun):
+    """A segmentation that goes on in the worker; see :class:`~.worker_run.WorkerRun`.
 
-    Exactly one of ``finished``, ``failed`` and ``cancelled`` is called in the end, from the event loop; none after
-    :meth:`abandon` or where :meth:`start` raised an error.
+    Nobody is told where :meth:`start` raised an error.
 
     Args:
-        worker: idle.
+        worker: where it waits for its turn.
         progress: gets done, total and the seconds left, if known.
         state: gets what begins now.
         finished: gets what was found; the segments are in the scene.
@@ -99,13 +96,8 @@ class SegmentRun:
         failed: Callable[[str], None],
         cancelled: Callable[[], None],
     ) -> None:
-        self._worker = worker
-        self._progress = progress
-        self._state = state
-        self._told = (finished, failed, cancelled)
+        super().__init__("segment", worker, progress, state, finished, failed, cancelled)
         self._exchange: Exchange | None = None
-        self._computing = False
-        self._over = False
 
     def start(
         self, scan: Scan, volume_node: Any, segmentation_node: Any, card: ModelCard, model: Path, settings: Settings
@@ -128,7 +120,7 @@ class SegmentRun:
         self._identity = (volume_node.GetID(), segmentation_node.GetID() if segmentation_node is not None else "")
         kept = settings.classes
         self._classes = tuple(item for item in card.classes if kept is None or item.label in kept)
-        self._arguments: dict[str, Any] = {
+        self._arguments = {
             **asdict(settings),
             "name": scan.volume.name,
             "geometry": geometry_to_dict(scan.volume.geometry),
@@ -140,20 +132,6 @@ class SegmentRun:
         self._exchange = Exchange()
         self._arguments["output"] = str(self._exchange.output)
         self._exchange.write("volume", scan.volume.array, self._volume_written, self._fail)
-
-    def cancel(self) -> None:
-        """Stops; ``cancelled`` is called within a second."""
-        if self._computing:
-            self._worker.cancel()
-        elif not self._over:
-            self._end()
-            self._told[2]()
-
-    def abandon(self) -> None:
-        """Stops without telling anybody: the scene closes."""
-        if self._computing:
-            self._worker.cancel()
-        self._end()
 
     def _volume_written(self, path: Path) -> None:
         self._arguments["volume"] = str(path)
@@ -167,48 +145,16 @@ class SegmentRun:
         self._arguments["mask"] = str(path)
         self._compute()
 
-    def _compute(self) -> None:
-        if self._over:
-            return
-        try:
-            self._worker.run(
-                "segment",
-                self._arguments,
-                finished=self._computed,
-                failed=self._fail,
-                cancelled=self._stopped,
-                progress=self._tell_progress,
-                state=self._tell_state,
-            )
-        except BusyError:
-            # An evaluation goes on, or a run that was dropped a moment ago is still being cancelled.
-            self._tell_state(WAITING)
-            qt.QTimer.singleShot(BUSY_MS, self._compute)
-        except AHNetSegmentError as error:
-            self._fail(str(error))
-        else:
-            self._computing = True
-
-    def _tell_progress(self, done: int, total: int, seconds_left: float | None) -> None:
-        if not self._over:
-            self._progress(done, total, seconds_left)
-
-    def _tell_state(self, text: str) -> None:
-        if not self._over:
-            self._state(text)
-
     def _computed(self, result: dict[str, Any]) -> None:
-        self._computing = False
         if self._over:
-            self._remove_files()
+            self._settle(self._tell_finished)
             return
         try:
             done = self._put(result)
         except AHNetSegmentError as error:
             self._fail(str(error))
-            return
-        self._end()
-        self._told[0](done)
+        else:
+            self._settle(self._tell_finished, done)
 
     def _put(self, result: dict[str, Any]) -> Finished:
         """Puts the result into the scene, where its nodes still are."""
@@ -236,28 +182,7 @@ class SegmentRun:
             tuple(result["warnings"]),
         )
 
-    def _fail(self, message: str) -> None:
-        self._computing = False
-        if self._over:
-            self._remove_files()
-            return
-        self._end()
-        self._told[1](message)
-
-    def _stopped(self) -> None:
-        self._computing = False
-        if self._over:
-            self._remove_files()
-            return
-        self._end()
-        self._told[2]()
-
-    def _end(self) -> None:
-        self._over = True
-        if not self._computing:
-            self._remove_files()
-
-    def _remove_files(self) -> None:
+    def _let_go(self) -> None:
         if self._exchange is not None:
             # In a turn of its own: large files take their time.
             qt.QTimer.singleShot(0, self._exchange.close)

@@ -21,6 +21,7 @@ from .case_table import CaseTable
 from .installation import install_torch, torch_problem
 from .models import ModelShelf
 from .panel import DOUBLE_CLICK_SECONDS
+from .progress_texts import show_progress, state_text
 from .training_estimate import Estimate
 from .training_form import TrainForm, validation_sentence
 from .training_jobs import Unfinished, find_unfinished, job_folder, remove_job, remove_left_over
@@ -48,6 +49,7 @@ class TrainSection:
         trained: gets the name of a new model, which lies in the library.
         device: gives where to compute.
         precision: gives the number format to compute in.
+        busy_changed: called when a training has begun or ended.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class TrainSection:
         *,
         device: Callable[[], str] = lambda: "auto",
         precision: Callable[[], str] = lambda: "auto",
+        busy_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.ui = ui
         self.cases = cases
@@ -69,6 +72,7 @@ class TrainSection:
         self.run: TrainRun | None = None
         self._library_folder, self._trained = library_folder, trained
         self._device, self._precision = device, precision
+        self._busy_changed = busy_changed
         self._clicked = -DOUBLE_CLICK_SECONDS
         self._stopping = self._closed = False
         self._doing = ""
@@ -201,8 +205,7 @@ class TrainSection:
         if not self._may_compute():
             return
         library = used_folder(self._library_folder())
-        taken = [item.folder.name for item in self._unfinished]
-        folder = job_folder(library, ModelLibrary(library).free_name(self.form.title, taken))
+        folder = job_folder(library, ModelLibrary(library).free_name(self.form.title))
         rows, classes = tuple(self.cases.rows()), tuple(self.cases.classes())
         cases = CasesToTrain(rows, dict(self.cases.mapping()), classes, self.form.facts(folder.name))
         arguments = self._arguments(library, self.form.base, self.form.resnet)
@@ -247,6 +250,7 @@ class TrainSection:
         self.ui.trainProgressBar.setRange(0, 0)
         self._say(f"{doing}…")
         self._show_buttons()
+        self._busy_changed()
         return self.run
 
     # Continue, Discard
@@ -315,24 +319,13 @@ class TrainSection:
         self.ui.trainStatusLabel.visible = bool(text)
 
     def _state(self, text: str) -> None:
-        names = {
-            "Loading PyTorch": _("Loading PyTorch"),
-            "Loading the model": _("Loading the model"),
-            "Preparing the cases": _("Preparing the cases"),
-            "Training": _("Training"),
-            "Evaluating": _("Evaluating"),
-        }
-        self._doing = names.get(text, text)
+        self._doing = state_text(text)
         self.ui.trainProgressBar.setRange(0, 0)
         self._say(f"{self._doing}…")
 
     def _progress(self, done: int, total: int, seconds_left: float | None) -> None:
-        if self._stopping:
-            return
-        self.ui.trainProgressBar.setRange(0, total)
-        self.ui.trainProgressBar.value = done
-        left = _("about {time} left").format(time=time_text(seconds_left)) if seconds_left is not None else ""
-        self._say(f"{self._doing}… {left}".strip())
+        if not self._stopping:
+            self._say(show_progress(self.ui.trainProgressBar, self._doing, done, total, seconds_left))
 
     def _run_ended(self) -> None:
         self.run = None
@@ -342,6 +335,7 @@ class TrainSection:
         self._find_unfinished()
         self.form.suggest_title()
         self.update()
+        self._busy_changed()
 
     def _finished(self, result: Mapping[str, Any]) -> None:
         folder = self.run.folder if self.run is not None else Path()
@@ -361,7 +355,15 @@ class TrainSection:
         self._ended_unfinished(message)
 
     def _cancelled(self) -> None:
+        folder = self.run.folder if self.run is not None else Path()
         self._ended_unfinished(_("Stopped."))
+        self.shelf.refresh()
+        card = self.shelf.cards().get(folder.name)
+        if card is not None and not folder.exists():
+            # It was stopped in the moment in which it ended.
+            self.form.forget_title()
+            self._say(_("It had ended already: {title} is in the list of models.").format(title=card.title))
+            self._trained(folder.name)
 
     def _ended_unfinished(self, sentence: str) -> None:
         folder = self.run.folder if self.run is not None else Path()

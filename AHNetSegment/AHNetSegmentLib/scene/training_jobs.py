@@ -12,10 +12,9 @@ from pathlib import Path
 
 from ..engine.card import ClassCard, classes_from_dicts
 from ..engine.errors import OutputError
-from ..engine.finetune_tasks import WORK
+from ..engine.finetune_tasks import JOB_FILE, WORK
 from ..engine.library import TRAININGS
 from ..engine.lock import is_locked
-from .cases import JOB_FILE
 from .exchange import reason_text
 
 LEFT_OVER_SECONDS = 24 * 3600

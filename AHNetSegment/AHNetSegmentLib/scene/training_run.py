@@ -13,9 +13,9 @@ import qt
 from ..engine.card import ClassCard
 from ..engine.errors import AHNetSegmentError
 from .cases import CaseRow, CaseStore
-from .run import BUSY_MS
 from .training_jobs import remove_job
 from .worker import BusyError, Worker
+from .worker_run import BUSY_MS
 
 STOP_MS = 60_000
 """A step and a checkpoint take their time; a worker that is killed meanwhile loses what came after the last one."""

@@ -26,7 +26,7 @@ class TrainView:
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
-        self.curves = Curves(ui.curvesPlot)
+        self.curves = Curves(ui.curvesPlot.layout())
         self._classes: tuple[ClassCard, ...] = ()
         self._picture: Any = None
         table = ui.trainedTable

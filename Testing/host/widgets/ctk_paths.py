@@ -13,6 +13,8 @@ from ..qtmodule import Settings
 from .parts import hear, row_layout
 
 HISTORY = 10
+BESIDE_PX = 36
+"""Of a folder button: its icon and margins."""
 
 
 class ctkPathLineEdit(QtWidgets.QWidget):
@@ -116,7 +118,14 @@ class ctkDirectoryButton(QtWidgets.QWidget):
         self._show()
 
     def _show(self) -> None:
-        self._button.setText(self.text or self._directory)
+        shown, whole = self.text or self._directory, self.elideMode == QtCore.Qt.TextElideMode.ElideNone
+        policy = QtWidgets.QSizePolicy.Policy.Minimum if whole else QtWidgets.QSizePolicy.Policy.Ignored
+        self._button.setSizePolicy(policy, QtWidgets.QSizePolicy.Policy.Fixed)
+        self._button.setText(self.fontMetrics().elidedText(shown, self.elideMode, self._button.width() - BESIDE_PX))
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        self._show()
 
     def _get(self) -> str:
         return self._directory
@@ -131,6 +140,7 @@ class ctkDirectoryButton(QtWidgets.QWidget):
     directory = qt_property(str, _get, _set)
     text = stored(str, "text", "", "_show")
     caption = stored(str, "caption", "")
+    elideMode = stored(object, "elideMode", QtCore.Qt.TextElideMode.ElideNone, "_show")
     icon = stored(QtGui.QIcon, "icon", QtGui.QIcon())
     options = stored(object, "options", 0)
 
