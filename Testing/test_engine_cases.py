@@ -72,6 +72,13 @@ def test_values_and_segment_names_become_classes_and_several_may_merge(folder: P
     assert [case.labelled for case in found] == [(1, 2), (1, 2)]
 
 
+def test_a_complete_case_speaks_of_the_chosen_classes_alone(folder: Path) -> None:
+    path = table(folder, "scans/a.nii.gz,a.nii.gz")
+    (case,) = label_cases(read_cases(path), [ClassChoice.parse("Posterior=1")], classes(2), complete=True)
+    assert case.labelled == (2,)
+    np.testing.assert_array_equal(case.read_labels(case.read_image(), (0, 1, 2)), labels(2))
+
+
 def test_what_is_no_class_becomes_background(folder: Path) -> None:
     path = table(folder, "scans/a.nii.gz,a.nii.gz")
     choices = [ClassChoice.parse("Body=2")]
@@ -134,7 +141,12 @@ def test_a_table_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("choices", "sentence"),
-    [(["A=1", "B=1"], "belongs to two classes"), (["A=300"], "1 to 254"), (["A=liver"], "No label map has a segment")],
+    [
+        (["A=1", "B=1"], "belongs to two classes"),
+        (["A=300"], "1 to 254"),
+        (["A=1,liver"], "No label map holds liver"),
+        (["A=1,7"], "holds 7"),
+    ],
 )
 def test_choices_that_do_not_fit_are_refused(folder: Path, choices: list[str], sentence: str) -> None:
     parsed = [ClassChoice.parse(text) for text in choices]
@@ -165,6 +177,10 @@ def test_each_kind_of_case_reads_the_same_and_notices_changes(folder: Path) -> N
         np.testing.assert_array_equal(case.read_labels(volume, (0, 1, 2)), labels(1, 2, 2))
         with pytest.raises(VolumeError, match="unknown labels 2"):
             case.read_labels(volume, (0, 1))
+    slices = Case("d", folder / "scans", folder / "a.nii.gz")
+    listed = slices.stamp()
+    (folder / "scans" / "more.dcm").write_text("")
+    assert slices.stamp() != listed
     assert memory.stamp() != ArrayCase("a", memory.image, labels(1, 2)).stamp()
     before = stored.stamp()
     np.save(folder / "labels.npy", labels(1, 2))

@@ -18,7 +18,14 @@ import torch
 
 from AHNetSegmentLib.engine.build import evaluate_model
 from AHNetSegmentLib.engine.card import Intensity
-from AHNetSegmentLib.engine.errors import AHNetSegmentError, Cancelled, ModelError, RecipeError
+from AHNetSegmentLib.engine.errors import (
+    AHNetSegmentError,
+    Cancelled,
+    ModelError,
+    OutputError,
+    RecipeError,
+    ResourceError,
+)
 from AHNetSegmentLib.engine.finetune import FinetuneResult, FinetuneTask, Watch, finetune
 from AHNetSegmentLib.engine.finetune_plan import FinetuneSettings, Identity
 from AHNetSegmentLib.engine.package import Model, load_model
@@ -304,11 +311,52 @@ def test_a_patch_that_leaves_nothing_to_learn_from_is_refused(base: Model, tmp_p
         run(task(base, settings=replace(SETTINGS, batch=1, patch=(3, 24, 24))), tmp_path)
 
 
-def test_cases_that_change_are_noticed_on_continuing(base: Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", ["more", "training", "validation"])
+def test_cases_that_change_are_noticed_on_continuing(base: Model, tmp_path: Path, changed: str) -> None:
+    cases = [blob(0, use="training"), blob(1, use="training"), blob(2, use="validation")]
     with pytest.raises(Cancelled):
-        run(task(base), tmp_path, Watch(go_on=StopAt(12)))
+        run(task(base, cases), tmp_path, Watch(go_on=StopAt(9)))
+    if changed == "more":
+        cases.append(blob(3, use="training"))
+    else:
+        number = 1 if changed == "training" else 2
+        corrected = cases[number].labels.copy()
+        corrected[0, 0, 0] = 1
+        cases[number] = replace(cases[number], labels=corrected)
     with pytest.raises(RecipeError, match="another recipe or other cases"):
-        run(task(base, [blob(number) for number in range(5)]), tmp_path)
+        run(task(base, cases), tmp_path)
+
+
+def test_a_folder_with_other_files_is_never_replaced(base: Model, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "thesis.txt").write_text("Chapter 1")
+    with pytest.raises(OutputError, match=r"holds thesis\.txt"):
+        run(task(base), tmp_path)
+    assert (tmp_path / "model" / "thesis.txt").read_text() == "Chapter 1"
+
+
+def test_memory_that_runs_out_is_said_with_a_remedy(base: Model, tmp_path: Path) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", fail)
+        with pytest.raises(ResourceError, match="fewer or smaller patches"):
+            run(task(base), tmp_path)
+
+
+def test_copies_of_the_voxels_are_gone_in_the_end(base: Model, tmp_path: Path) -> None:
+    run(task(base), tmp_path)
+    assert not list((tmp_path / "work").rglob("*.npy"))
+
+
+def test_a_ct_without_any_labelled_voxel_is_refused(base: Model, tmp_path: Path) -> None:
+    zscore = base_model(tmp_path / "zscore", intensity=Intensity("zscore", 0.5, 99.5))
+    empty = replace(blob(0), labels=np.zeros_like(blob(0).labels))
+    with pytest.raises(RecipeError, match="No training case has a labelled voxel"):
+        run(task(zscore, [empty], identity=Identity("mine", "Mine", modality="CT")), tmp_path)
+    result = run(task(zscore, identity=Identity("mine", "Mine", modality="CT")), tmp_path / "labelled")
+    assert result.card.intensity.rule == "window"
 
 
 @pytest.mark.parametrize(
@@ -321,6 +369,7 @@ def test_cases_that_change_are_noticed_on_continuing(base: Model, tmp_path: Path
         ({"identity": Identity("My Model", "Mine")}, "lower case letters"),
         ({"classes": (classes(2)[0], replace(classes(2)[1], name="anterior"))}, "same name"),
         ({"resnet": Path("resnet.pth")}, "exclude each other"),
+        ({"identity": Identity("mine", "x" * 200)}, "cannot be called so"),
     ],
 )
 def test_a_task_that_cannot_work_is_refused_with_a_sentence(

@@ -11,6 +11,7 @@ import pytest
 
 from AHNetSegmentLib.engine.card import Intensity, ModelCard, read_card
 from AHNetSegmentLib.engine.cases import LabelledCase
+from AHNetSegmentLib.engine.division import divide
 from AHNetSegmentLib.engine.errors import RecipeError
 from AHNetSegmentLib.engine.finetune_plan import (
     PATCH_VOXELS,
@@ -19,7 +20,6 @@ from AHNetSegmentLib.engine.finetune_plan import (
     Grid,
     Identity,
     augmentation,
-    divide,
     foreground_window,
     patch_size,
     plan_recipe,
@@ -76,6 +76,14 @@ def test_cases_of_one_patient_stay_together() -> None:
         training, validation = divide(cases, classes(2), seed)
         assert len(validation) == 2
         assert not {case.group for case in training} & {case.group for case in validation}
+
+
+def test_a_patient_is_never_on_both_sides() -> None:
+    cases = [blob(0, use="validation", group="P"), blob(1, group="P"), blob(2), blob(3)]
+    training, validation = divide(cases, classes(2), seed=0)
+    assert (names(training), names(validation)) == (["2", "3"], ["0", "1"])
+    with pytest.raises(RecipeError, match="for training and for validation"):
+        divide([*cases, blob(4, use="training", group="P")], classes(2), seed=0)
 
 
 def test_a_class_is_never_held_out_as_a_whole() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -211,6 +212,31 @@ def test_a_stage_ends_when_validations_do_not_improve_and_the_best_weights_are_k
     ]
     assert trainer.total == 12
     assert_equal_weights(weights, {name: value.float() for name, value in kept[1].items()})
+
+
+def test_processes_that_prepare_batches_are_sent_no_voxels(recipe_path: Path, data: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(recipe_path)
+    case = prepared(recipe, data, tmp_path / "cache")[0]
+    sent = pickle.dumps(case)
+    assert len(sent) < case.labels.nbytes / 4
+    again = pickle.loads(sent)
+    np.testing.assert_array_equal(again.image, case.image)
+    assert (again.name, again.labelled, again.stamp) == (case.name, case.labelled, case.stamp)
+    kept = pickle.loads(pickle.dumps(replace(case, folder=None, labelled=(1,))))
+    np.testing.assert_array_equal(kept.labels, case.labels)
+    assert kept.labelled == (1,)
+
+
+def test_a_run_goes_on_in_another_number_format(recipe_path: Path, data: Path, tmp_path: Path) -> None:
+    recipe = replace(read_recipe(recipe_path), stages=(Stage("all", 2, 1e-3, 2, (8, 32, 32)),))
+    cases = prepared(recipe, data, tmp_path / "cache")
+    with pytest.raises(Cancelled):
+        Trainer(recipe, cases, tmp_path / "work", OPTIONS).run(lambda place: False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("AHNetSegmentLib.engine.training.choose_precision", lambda wish, device: torch.float16)
+        trainer = Trainer(recipe, cases, tmp_path / "work", OPTIONS)
+    assert trainer._scaler.is_enabled()
+    assert trainer.total == 1
 
 
 def test_worker_processes_change_nothing(recipe_path: Path, data: Path, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_table_of_files_trains_too_and_a_stopped_training_goes_on(logic: Any, 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"classes": {"nothing": "Nothing"}}, "No structure|none of the segments"),
+        ({"classes": {"nothing": "Nothing"}}, "has a segment nothing"),
         ({"base": "no-such-model"}, "no model no-such-model"),
         ({"patch": (0, 1)}, "three sizes"),
     ],

@@ -26,7 +26,7 @@ from .familiarity import measure_known
 from .files import sha256
 from .inference import InferenceSettings, segment
 from .measures import none_if_undefined
-from .package import CARD_FILE, Model, find_model, load_model, save_model
+from .package import CARD_FILE, Model, check_target, find_model, load_model, save_model
 from .recipe import Recipe, read_recipe
 from .training import Trainer
 from .training_progress import Report, TrainingOptions
@@ -68,6 +68,7 @@ def train_model(
         Cancelled: a callback asked to stop; the next call goes on from there.
     """
     progress = case_progress or _always
+    check_target(Path(output))
     recipe = read_recipe(recipe_path)
     cases, held_out = split_cases(find_cases(data), recipe.validation)
 

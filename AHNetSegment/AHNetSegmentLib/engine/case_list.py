@@ -106,22 +106,35 @@ def label_cases(
         cases: from :func:`read_cases`.
         choices: what the classes are in the label maps, by name; None: the values are the classes' labels.
         classes: of the model.
-        complete: every case labels every class. Otherwise a case labels those that it has a voxel of, and all of them
-            where the table says that it is complete.
+        complete: every case labels every class that is chosen. Otherwise a case labels those that it has a voxel of,
+            and all of them where the table says that it is complete.
 
     Raises:
-        RecipeError: a class is chosen twice or a segment's name does not occur.
+        RecipeError: a value belongs to two classes, or a value or a segment's name occurs in no label map.
         VolumeError: an image or label map cannot be used.
     """
     labels = {item.name.casefold(): item.label for item in classes}
     result = []
+    found: set[str] = set()
     for case in cases:
-        values = _values(case, choices, labels) if choices is not None else {item: item for item in labels.values()}
-        whole = complete or case.labelled is None
-        present = None if whole else _present(case, values)
-        result.append(replace(case, values=values if choices is not None else None, labelled=present))
-    if choices is not None:
-        _check_found(choices, labels, result)
+        names = segment_values(case.labels)
+        values = {label: label for label in labels.values()}
+        if choices is not None:
+            values = _values(choices, labels, names)
+        present = {int(value) for value in np.unique(read_labels(case.labels, case.read_image()))} - {0, IGNORE_LABEL}
+        found |= {str(value) for value in present} | set(names)
+        labelled = tuple(sorted({values[value] for value in present & set(values)}))
+        if complete or case.labelled is None:
+            labelled = tuple(sorted(set(values.values())))
+        every = len(labelled) == len(classes) and (complete or case.labelled is None)
+        mapped = values if choices is not None else None
+        result.append(replace(case, values=mapped, labelled=None if every else labelled))
+    for choice in choices or ():
+        if missing := [text for text in choice.values if text.casefold() not in found]:
+            raise RecipeError(
+                f"No label map holds {missing[0]}, which is to be {choice.name}; correct its name or value, or leave "
+                "it out."
+            )
     return result
 
 
@@ -143,9 +156,8 @@ def _case(row: Mapping[str | None, str | None], number: int, table: Path) -> Cas
     return Case(name, image, labels, labelled=labelled, use=use, group=cells.get("group", ""))
 
 
-def _values(case: Case, choices: Sequence[ClassChoice], labels: Mapping[str, int]) -> dict[int, int]:
-    """The label of each value in a case's label map."""
-    names = segment_values(case.labels)
+def _values(choices: Sequence[ClassChoice], labels: Mapping[str, int], names: Mapping[str, int]) -> dict[int, int]:
+    """The label of each value in a label map whose segments have these names."""
     found: dict[int, int] = {}
     for choice in choices:
         label = labels.get(choice.name.casefold())
@@ -179,18 +191,3 @@ def segment_values(path: Path) -> dict[str, int]:
         for n in numbers
         if f"Segment{n}_LabelValue" in keys
     }
-
-
-def _present(case: Case, values: Mapping[int, int]) -> tuple[int, ...]:
-    found = np.unique(read_labels(case.labels, case.read_image()))
-    return tuple(sorted({values[int(value)] for value in found if int(value) in values}))
-
-
-def _check_found(choices: Sequence[ClassChoice], labels: Mapping[str, int], cases: Sequence[Case]) -> None:
-    for choice in choices:
-        label = labels.get(choice.name.casefold())
-        if label is not None and not any(label in (case.values or {}).values() for case in cases):
-            raise RecipeError(
-                f"No label map has a segment {', '.join(choice.values)} for the class {choice.name}; correct its name, "
-                "or give its value."
-            )

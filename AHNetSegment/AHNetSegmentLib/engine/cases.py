@@ -214,8 +214,11 @@ def _checked(labels: Array, image: Volume, values: Sequence[int]) -> Array:
 
 
 def _file_stamp(path: Path) -> list[int]:
+    """Size and time of a file; of a folder, those of all files in it."""
+    path = Path(path)
     try:
-        facts = Path(path).stat()
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        facts = [file.stat() for file in files]
     except OSError as error:
         raise VolumeError(f"{path} does not exist any more; put it back, or leave the case out.") from error
-    return [facts.st_size, facts.st_mtime_ns]
+    return [value for fact in facts for value in (fact.st_size, fact.st_mtime_ns)]

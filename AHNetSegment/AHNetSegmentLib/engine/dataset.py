@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ class PreparedCase:
         spacing: mm along (slices, rows, columns).
         centres: for each class that occurs, voxels (n, 3) that patches may be centred on.
         labelled: labels of the classes that the case labels; None: all.
+        stamp: changes when what training reads of the case changes.
+        folder: that the arrays are read from; None: they are in memory.
     """
 
     name: str
@@ -44,6 +47,14 @@ class PreparedCase:
     spacing: tuple[float, float, float]
     centres: tuple[np.ndarray, ...]
     labelled: tuple[int, ...] | None = None
+    stamp: str = ""
+    folder: Path | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For processes that prepare batches: they open the files themselves, where pickling would copy the voxels."""
+        if self.folder is None:
+            return PreparedCase, tuple(getattr(self, item.name) for item in fields(self))
+        return _read_prepared, (self.folder, self.name, self.labelled, self.stamp)
 
 
 def prepare_case(case: LabelledCase, recipe: Recipe, cache: Path) -> PreparedCase:
@@ -53,18 +64,25 @@ def prepare_case(case: LabelledCase, recipe: Recipe, cache: Path) -> PreparedCas
         VolumeError: image or labels cannot be used.
         OutputError: the cache cannot be written.
     """
-    folder = cache / f"{case.name}-{_fingerprint(case, recipe)}"
+    stamp = _fingerprint(case, recipe)
+    folder = cache / f"{case.name}-{stamp}"
     if not folder.is_dir():
         _write_prepared(case, recipe, folder)
+    return _read_prepared(folder, case.name, case.labelled, stamp)
+
+
+def _read_prepared(folder: Path, name: str, labelled: tuple[int, ...] | None, stamp: str) -> PreparedCase:
     facts = json.loads((folder / "case.json").read_text(encoding="utf-8"))
     labels = sorted(int(path.stem.split("-")[1]) for path in folder.glob("centres-*.npy"))
     return PreparedCase(
-        case.name,
+        name,
         np.load(folder / "image.npy", mmap_mode="r"),
         np.load(folder / "labels.npy", mmap_mode="r"),
         tuple(facts["spacing"]),
         tuple(np.load(folder / f"centres-{label}.npy", mmap_mode="r") for label in labels),
-        case.labelled,
+        labelled,
+        stamp,
+        folder,
     )
 
 

@@ -5,16 +5,16 @@ Nothing of a case but its voxels is kept: cases go by ``case 1``, ``case 2`` in 
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from ..network.ahnet import AHNet
@@ -26,15 +26,14 @@ from .cases import LabelledCase
 from .dataset import prepare_cases
 from .device import precision_name
 from .distribution import Processes
-from .errors import Cancelled, ModelError, RecipeError
+from .division import FEWEST_TO_HOLD_OUT, divide
+from .errors import Cancelled, ModelError, OutputError, RecipeError
 from .evaluation import Evaluation, LabelPair
 from .familiarity import measure_known
 from .files import new_folder
 from .finetune_plan import (
-    FEWEST_TO_HOLD_OUT,
     FinetuneSettings,
     Identity,
-    divide,
     foreground_window,
     plan_recipe,
     read_grid,
@@ -42,7 +41,8 @@ from .finetune_plan import (
 from .inference import InferenceSettings
 from .lock import locked_folder
 from .measures import none_if_undefined
-from .package import CARD_FILE, WEIGHTS_FILE, Model, load_model, save_model
+from .package import CARD_FILE, WEIGHTS_FILE, Model, check_target, load_model, save_model
+from .package_zip import check_title
 from .preview import Preview
 from .recipe import Recipe
 from .start import known_classes, starting_weights
@@ -50,8 +50,10 @@ from .training import Trainer
 from .training_progress import GoOn, TrainingOptions, TrainingProgress
 from .volume import Volume
 
-STORED = "stored"
-"""Folder in the work folder that holds the package while it is measured."""
+CACHE, STORED = "cache", "stored"
+"""Folders in the work folder: prepared cases, and the package while it is measured."""
+WINDOW_VOXELS = 100_000
+"""A window of CT numbers is taken from about so many labelled voxels of each case."""
 STORAGE = "float16"
 """Of the weights: small, and rounding that no Dice shows."""
 
@@ -134,9 +136,10 @@ def finetune(
 ) -> FinetuneResult | None:
     """Trains a model on a user's cases and writes its package.
 
-    The encoder is locked while the decoder learns, then everything is trained at a tenth of the learning rate. The
-    weights of the best validation are kept; without validation cases, the last ones. One task on one machine gives one
-    set of weights (CPU, float32), however often it was stopped or killed and begun again with the same folder.
+    The encoder is locked while the decoder learns, then everything is trained: at a tenth of the learning rate where
+    the base has seen cases like these, else at the full one. The weights of the best validation are kept; without
+    validation cases, the last ones. One task on one machine gives one set of weights (CPU, float32), however often it
+    was stopped or killed and begun again with the same folder.
 
     Started by ``torchrun``, several processes train together, each with ``batch`` patches a step.
 
@@ -157,11 +160,15 @@ def finetune(
         OutputError: package, cache or checkpoint cannot be written, or another process trains in the work folder.
         Cancelled: ``watch`` asked to stop; the next call goes on from there.
     """
+    check_target(Path(output))
     processes = Processes.join()
     try:
         run = _Finetuning(task, Path(work), options or TrainingOptions(), watch or Watch(), processes)
         with locked_folder(Path(work)) if processes.is_first else nullcontext():
-            return run.run(output)
+            result = run.run(output)
+            if result is not None:
+                _remove_copies(run)
+            return result
     finally:
         processes.leave()
 
@@ -213,29 +220,30 @@ class _Finetuning:
 
     def _recipe(self) -> Recipe:
         task, grids, values = self.task, [], []
+        wanted = task.intensity is None and self._wants_window()
         for case in self.training:
             self._check_go_on()
             image, grid = read_grid(case)
-            labels = case.read_labels(image, label_values(task.classes))
             grids.append(grid)
-            values.append(image.array[(labels > 0) & (labels <= len(task.classes))])
+            if wanted:
+                labels = case.read_labels(image, label_values(task.classes))
+                inside = image.array[(labels > 0) & (labels <= len(task.classes))]
+                values.append(inside[:: max(1, inside.size // WINDOW_VOXELS)])
         return plan_recipe(
             task.identity,
             task.classes,
             grids,
             task.base.card if task.base is not None else None,
             task.settings,
-            intensity=task.intensity or self._intensity(values),
+            intensity=foreground_window(values) if wanted else task.intensity,
             validated=bool(self.validation),
             pretrained=task.resnet is not None,
         )
 
-    def _intensity(self, values: Sequence[np.ndarray]) -> Intensity | None:
-        """A window where the cases are CT and the base knows none; None: as in the base."""
+    def _wants_window(self) -> bool:
+        """Whether the cases are CT and the base knows no window of CT numbers."""
         base = self.task.base
-        if self.task.identity.modality.upper() != "CT" or (base is not None and base.card.intensity.rule == "window"):
-            return None
-        return foreground_window(values)
+        return self.task.identity.modality.upper() == "CT" and (base is None or base.card.intensity.rule != "window")
 
     def _trainer(self, recipe: Recipe) -> Trainer:
         def progress(done: int, total: int) -> None:
@@ -244,11 +252,12 @@ class _Finetuning:
 
         # The first process fills the cache, the others read it.
         if self.processes.is_first:
-            prepare_cases(self.training, recipe, self.work / "cache", progress)
+            prepare_cases(self.training, recipe, self.work / CACHE, progress)
         self.processes.agree(None)
-        prepared = prepare_cases(self.training, recipe, self.work / "cache", lambda done, total: None)
+        prepared = prepare_cases(self.training, recipe, self.work / CACHE, lambda done, total: None)
         weights = self._start(recipe)
-        return Trainer(recipe, prepared, self.work, self.options, weights, self.processes)
+        stamps = [case.stamp() for case in self.validation]
+        return Trainer(recipe, prepared, self.work, self.options, weights, self.processes, stamps)
 
     def _start(self, recipe: Recipe) -> Mapping[str, Tensor] | None:
         task = self.task
@@ -279,7 +288,9 @@ class _Finetuning:
                 model, self.validation, self.inference, self._go_on_case, distances=False, look=self._look
             )
             if self.preview is not None:
-                self.watch.picture(self.preview.write())
+                # A picture that cannot be written is no reason to lose a training.
+                with suppress(OutputError):
+                    self.watch.picture(self.preview.write())
             return {"dice": {item.name: none_if_undefined(round(item.dice.mean, 4)) for item in found.classes}}
 
         return validate
@@ -370,6 +381,13 @@ class _Finetuning:
             raise Cancelled("The training was stopped; start it again to go on.")
 
 
+def _remove_copies(run: _Finetuning) -> None:
+    """Removes the prepared voxels: the training has ended. Nobody must have them open, or Windows keeps them."""
+    gc.collect()
+    for name in (CACHE, STORED):
+        shutil.rmtree(run.work / name, ignore_errors=True)
+
+
 def _check(task: FinetuneTask) -> None:
     """Raises RecipeError or ModelError where a task cannot be begun."""
     if not task.cases:
@@ -385,6 +403,7 @@ def _check(task: FinetuneTask) -> None:
         raise RecipeError("Two structures have the same name; give each its own.")
     try:
         check_name(task.identity.name)
+        check_title(task.identity.title)
     except ValueError as error:
         raise RecipeError(f"The new model cannot be called so: {error}.") from error
     try:

@@ -13,8 +13,9 @@ from ..network.ahnet import AHNet
 from ..network.losses import SegmentationLoss
 from .card import UNCODED, ClassCard, ModelCard
 from .device import choose_device, choose_precision
+from .division import HELD_OUT_SHARE
 from .errors import Cancelled
-from .finetune_plan import HELD_OUT_SHARE, FinetuneSettings, Grid, Identity, plan_recipe
+from .finetune_plan import FinetuneSettings, Grid, Identity, plan_recipe
 from .preprocess import ModelGrid
 from .recipe import Recipe, Stage
 

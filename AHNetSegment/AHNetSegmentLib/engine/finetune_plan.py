@@ -19,10 +19,6 @@ from .preprocess import ModelGrid
 from .recipe import Recipe, Stage
 from .volume import Geometry, Volume, check_volume, network_orientation
 
-FEWEST_TO_HOLD_OUT = 3
-"""With fewer cases, none is held out: each is needed for training."""
-HELD_OUT_SHARE = 0.2
-
 STEPS = 800
 """Of a fine-tuning that is not told how many."""
 STEPS_FROM_SCRATCH = 2400
@@ -238,61 +234,14 @@ def foreground_window(values: Sequence[np.ndarray]) -> Intensity:
 
     The percentiles are those of nnU-Net (Isensee et al., Nature Methods 18, 2021); the margin keeps what surrounds the
     structures apart from them.
-    """
-    low, high = np.percentile(np.concatenate(values), FOREGROUND_PERCENTILES)
-    return Intensity("window", float(round(low - FOREGROUND_MARGIN)), float(round(high + FOREGROUND_MARGIN)))
-
-
-def divide(
-    cases: Sequence[LabelledCase], classes: Sequence[ClassCard], seed: int
-) -> tuple[list[LabelledCase], list[LabelledCase]]:
-    """Training and validation cases: as the user chose, or else about a fifth of the groups held out by the seed.
-
-    A group is held out only where others still label each of its classes. Nothing is held out of fewer than
-    ``FEWEST_TO_HOLD_OUT`` cases, nor where the user has chosen validation cases.
 
     Raises:
-        RecipeError: nothing is left to train on, or a class is labelled in no training case.
+        RecipeError: there is no voxel.
     """
-    validation = [case for case in cases if case.use == "validation"]
-    training = [case for case in cases if case.use != "validation"]
-    if not training:
-        raise RecipeError("Every case is a validation case; leave at least one for training.")
-    if not validation and len(cases) >= FEWEST_TO_HOLD_OUT:
-        validation = _held_out(training, seed)
-        training = [case for case in training if case not in validation]
-    for item in classes:
-        if not any(_labels(case, item.label) for case in training):
-            raise RecipeError(
-                f"No training case labels {item.name}; add a case that does, use one for training, or leave it out."
-            )
-    return training, validation
-
-
-def _held_out(cases: Sequence[LabelledCase], seed: int) -> list[LabelledCase]:
-    groups: dict[str, list[LabelledCase]] = {}
-    for number, case in enumerate(cases):
-        groups.setdefault(case.group or f"\0{number}", []).append(case)
-    wanted = max(1, round(HELD_OUT_SHARE * len(groups)))
-    names = [name for name in groups if all(case.use == "auto" for case in groups[name])]
-    held: list[LabelledCase] = []
-    for index in np.random.default_rng(seed).permutation(len(names)):
-        group = groups[names[index]]
-        rest = [case for case in cases if case not in held and case not in group]
-        if wanted and rest and all(_still_labelled(case, rest) for case in group):
-            held += group
-            wanted -= 1
-    return held
-
-
-def _still_labelled(case: LabelledCase, others: Sequence[LabelledCase]) -> bool:
-    if case.labelled is None:
-        return any(other.labelled is None for other in others)
-    return all(any(_labels(other, label) for other in others) for label in case.labelled)
-
-
-def _labels(case: LabelledCase, label: int) -> bool:
-    return case.labelled is None or label in case.labelled
+    if not sum(part.size for part in values):
+        raise RecipeError("No training case has a labelled voxel; label some, or choose other cases.")
+    low, high = np.percentile(np.concatenate(values), FOREGROUND_PERCENTILES)
+    return Intensity("window", float(round(low - FOREGROUND_MARGIN)), float(round(high + FOREGROUND_MARGIN)))
 
 
 def read_grid(case: LabelledCase) -> tuple[Volume, Grid]:

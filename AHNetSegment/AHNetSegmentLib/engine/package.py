@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .allocator import give_back_freed_memory
 from .card import ModelCard, read_card, write_card
-from .errors import ModelError
+from .errors import ModelError, OutputError
 from .files import new_folder, sha256
 from .resources import bundled_models_folder
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.pt"
+PACKAGE_FILES = (CARD_FILE, WEIGHTS_FILE, "recipe.toml")
+"""What a model's folder may hold."""
 SCALE_KEY = ".scale"
 
 
@@ -147,6 +149,19 @@ def save_model(
         if add is not None:
             add(beside)
     return card
+
+
+def check_target(folder: Path) -> None:
+    """Raises OutputError where writing a package into a folder would take away other files than those of a model."""
+    if not folder.exists():
+        return
+    others = [] if folder.is_dir() else [folder]
+    if not others:
+        others = [entry for entry in sorted(folder.iterdir()) if entry.name not in PACKAGE_FILES]
+    if others:
+        raise OutputError(
+            f"{folder} holds {others[0].name}, which is no part of a model; choose a new folder for the model."
+        )
 
 
 def read_weights(path: Path, expected_sha256: str) -> dict[str, Tensor]:

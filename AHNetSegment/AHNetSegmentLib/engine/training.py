@@ -24,7 +24,7 @@ from ..network.losses import SegmentationLoss
 from ..network.mcgcn import MCGCN, slice_triplets
 from ..network.transfer import transfer_encoder
 from .dataset import BatchStream, PreparedCase
-from .device import choose_device, choose_precision
+from .device import choose_device, choose_precision, is_out_of_memory
 from .distribution import Processes
 from .errors import Cancelled, OutputError, RecipeError, ResourceError
 from .files import write_file, write_text
@@ -49,6 +49,7 @@ class Trainer:
         options: device, precision, worker processes.
         base: what the first stage's network begins with, as far as it fits; None: random weights.
         processes: that train together; each has its own batches, and the first one validates and writes.
+        validation: stamps of the cases that validate; others in their place make it another run.
 
     Raises:
         RecipeError: the folder holds the checkpoint of another recipe, other cases or another base.
@@ -64,6 +65,7 @@ class Trainer:
         options: TrainingOptions | None = None,
         base: Mapping[str, Tensor] | None = None,
         processes: Processes | None = None,
+        validation: Sequence[str] = (),
     ) -> None:
         self.recipe = recipe
         self.cases = cases
@@ -75,7 +77,8 @@ class Trainer:
         self.loss = SegmentationLoss(
             focal_weight=recipe.focal_weight, dice_weight=recipe.dice_weight, gamma=recipe.focal_gamma
         )
-        facts = (recipe, [(case.name, case.labelled) for case in cases], _digest(base), self.processes.count)
+        seen = [(case.name, case.labelled, case.stamp) for case in cases]
+        facts = (recipe, seen, list(validation), _digest(base), self.processes.count)
         self._identity = hashlib.sha256(repr(facts).encode("utf-8")).hexdigest()
         self._state = TrainingState()
         self._best: dict[str, Tensor] | None = None
@@ -119,13 +122,18 @@ class Trainer:
             Cancelled: ``report`` or ``go_on`` asked to stop; a checkpoint was written.
             OutputError: a checkpoint cannot be written.
             RecipeError: the loss is no number any more.
-            ResourceError: a worker process was ended from outside.
+            ResourceError: memory ran out, or a worker process was ended from outside.
         """
         while self._state.stage < len(self.recipe.stages):
             try:
                 _Stage(self, report or _always, validate, go_on or _true).run()
             except (RuntimeError, OutputError) as error:
                 # A signal handler of the DataLoader raises it wherever the run is then, in a checkpoint's writing too.
+                if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                    raise ResourceError(
+                        f"The memory of the {self.device.type} device does not suffice for the training; close other "
+                        "programs, or start anew with fewer or smaller patches a step, or on another device."
+                    ) from error
                 if "DataLoader worker" not in str(error):
                     raise
                 raise ResourceError(
@@ -257,7 +265,9 @@ class Trainer:
             return
         saved = torch.load(path, map_location=self.device, weights_only=True)
         if saved["identity"] != self._identity:
-            raise RecipeError(f"{path} belongs to another recipe or other cases; choose another work folder.")
+            raise RecipeError(
+                f"{path} belongs to another recipe or other cases; put those back, or start anew in another folder."
+            )
         self._state = TrainingState(**{name: saved[name] for name in vars(self._state)})
         self._best = saved["best_weights"]
         index = min(self._state.stage, len(self.recipe.stages) - 1)
@@ -265,7 +275,9 @@ class Trainer:
         self.network.load_state_dict(saved["network"])
         self.average = saved["average"]
         self.optimizer.load_state_dict(saved["optimizer"])
-        self._scaler.load_state_dict(saved["scaler"])
+        # Empty where the run began in another number format.
+        if saved["scaler"]:
+            self._scaler.load_state_dict(saved["scaler"])
 
 
 class _Stage:

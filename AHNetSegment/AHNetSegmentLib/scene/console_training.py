@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine.card import ClassCard
 from ..engine.errors import RecipeError
-from ..engine.finetune_tasks import PACKAGE
+from ..engine.finetune_tasks import PACKAGE, WORK
 from ..engine.library import ModelLibrary, used_folder
 from .cases import cases_from_nodes
 from .structures import assign, structures_of
@@ -80,12 +80,13 @@ def finetune_cases(
     identity = Identity(name, title, description, own, ", ".join(item.name for item in wanted))
     imagenet = Path(resnet) if resnet is not None else None
     task = FinetuneTask(identity, wanted, tuple(read), base, imagenet, _settings(settings))
-    work = library / CONSOLE_TRAININGS / name
-    result = finetune(task, work / PACKAGE, work, TrainingOptions(device, precision, workers=0), _watch(progress))
+    job = library / CONSOLE_TRAININGS / name
+    options = TrainingOptions(device, precision, workers=0)
+    result = finetune(task, job / PACKAGE, job / WORK, options, _watch(progress))
     if result is None:
         raise RecipeError("Several processes cannot train from the console; use the command finetune with torchrun.")
     card = store.adopt(result.folder, name)
-    remove_job(work)
+    remove_job(job)
     return replace(result, folder=library / card.name, card=card)
 
 
@@ -143,6 +144,9 @@ def _read(
         return wanted, _read_for(cases, wanted, choices, complete)
     structures = structures_of([segmentation for _, segmentation in cases])
     named = _folded(choices)
+    there = {item.name.casefold() for item in structures}
+    if missing := [name for name in named if name not in there]:
+        raise RecipeError(f"No segmentation has a segment {missing[0]}; correct its name, or leave it out.")
     if choices is not None:
         structures = [item for item in structures if item.name.casefold() in named]
     found = assign(structures, named, known)
