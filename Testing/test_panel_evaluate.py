@@ -128,7 +128,14 @@ class Panel:
         self.model, self.worker = model, worker
         self.section: Any = None
         self.cases = CaseTable(self.cases_ui, lambda: self.section and self.section.update())
-        self.section = EvaluateSection(self.ui, self.cases, worker, lambda: self.model)
+        self.ended: list[tuple[bool, str]] = []
+        self.section = EvaluateSection(
+            self.ui,
+            self.cases,
+            worker,
+            lambda: self.model,
+            ended=lambda: self.ended.append((self.section.busy, worker.state)),
+        )
 
     def add_all(self) -> None:
         host.click(self.cases_ui.addAllCasesButton)
@@ -373,6 +380,7 @@ def test_a_failure_is_one_sentence_and_leaves_nothing(panel: Panel, make: Callab
     panel.begin()
     panel.worker.finish()
     assert len(panel.rows()) == 4
+    assert panel.ended == [(False, "idle")] * 2
 
 
 def test_a_case_that_breaks_while_it_is_written_is_a_message(panel: Panel, make: Callable[..., Any]) -> None:

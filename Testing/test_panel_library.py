@@ -73,7 +73,15 @@ class Panel:
         self.widget.collapsed = False
         self.shelf, self.worker, self.chosen = ModelShelf(), worker, BUNDLED
         self.told: list[str] = []
-        self.section = ManageSection(self.ui, self.shelf, worker, lambda: self.chosen, self._changed)
+        self.trainings: dict[str, str] = {}
+        self.section = ManageSection(
+            self.ui,
+            self.shelf,
+            worker,
+            lambda: self.chosen,
+            self._changed,
+            begun_with=lambda name: self.trainings.get(name, ""),
+        )
 
     def _changed(self, name: str) -> None:
         """As the panel's list of models does."""
@@ -236,6 +244,22 @@ class TestDelete:
             assert panel.said == "Wait until the computation has ended, or cancel it."
         assert read_card(folder / CARD_FILE).title == "Tiny"
 
+    def test_a_model_that_an_unfinished_training_begins_with_stays_as_it_is(self, panel: Panel, put: Any) -> None:
+        folder = put()
+        panel.trainings["tiny"] = "Mine"
+        panel.ui.titleEdit.text = "Other"
+        for button in (panel.ui.deleteButton, panel.ui.renameButton):
+            panel.section._say("")
+            assert host.click(button)
+            assert panel.said == (
+                "The unfinished training Mine begins with Tiny: continue it to its end, or discard it, first."
+            )
+        assert read_card(folder / CARD_FILE).title == "Tiny"
+        assert not host.messages
+        panel.trainings.clear()
+        assert host.click(panel.ui.renameButton)
+        assert panel.said == "Renamed."
+
     def test_a_model_that_is_gone_meanwhile(self, panel: Panel, put: Any) -> None:
         rmtree(put())
         panel.section.update()
@@ -321,6 +345,18 @@ class TestImport:
         panel.end()
         assert panel.section.library.names() == ["tiny"]
 
+    def test_what_ended_in_the_moment_of_the_cancel_is_shown(
+        self, panel: Panel, stored: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        told: dict[str, Any] = {}
+        monkeypatch.setattr(panel.worker, "run", lambda task, arguments, **callbacks: told.update(callbacks))
+        panel.import_file(tmp_path / "tiny.zip")
+        copytree(stored, panel.folder / "tiny")
+        told["cancelled"]()
+        assert panel.said == "It had ended already: Tiny is in the list of models."
+        assert "tiny" in panel.names()
+        assert panel.told == [BUNDLED]
+
     def test_no_file_chosen(self, panel: Panel) -> None:
         host.answers.append("")
         host.click(panel.ui.importButton)
@@ -350,8 +386,7 @@ class TestImport:
         assert not panel.section.importing
         assert panel.ui.importButton.toolTip == "Wait until the computation has ended, or cancel it."
         assert host.pump(lambda: told, SECONDS)
-        panel.section.update()
-        assert "importButton" in panel.enabled()
+        assert host.pump(lambda: "importButton" in panel.enabled(), 2)
 
     def test_without_pytorch_its_installation_is_offered(
         self, panel: Panel, exported: Path, monkeypatch: pytest.MonkeyPatch

@@ -121,6 +121,20 @@ def test_closing_the_scene_in_the_middle_breaks_nothing(widget: Any, volume_node
     assert scene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is not None
 
 
+def test_models_can_be_managed_again_when_a_run_has_ended(widget: Any, volume_node: Any) -> None:
+    choose(widget, volume_node)
+    start(widget)
+    assert host.pump(lambda: widget.worker.state == "busy", SECONDS)
+    button = widget.ownModels.manage.ui.importButton
+    widget.ownModels.update()
+    assert button.toolTip == "Wait until the computation has ended, or cancel it."
+    host.pump(timeout_s=0.6)  # no double click
+    assert host.click(widget.ui.segmentButton)
+    finish(widget)
+    assert "Cancelled" in widget.ui.statusLabel.text
+    assert button.enabled
+
+
 def test_a_double_click_is_one_click(widget: Any, volume_node: Any) -> None:
     choose(widget, volume_node)
     start(widget)

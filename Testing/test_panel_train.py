@@ -207,7 +207,11 @@ def test_the_button_says_why_it_is_disabled(panel: Panel, two_cases: Any) -> Non
     assert panel.ui.trainHintLabel.text == ""
     panel.ui.newTitleEdit.text = "  "
     assert not panel.ui.trainButton.enabled
-    assert "Give the new model a name" in panel.ui.trainHintLabel.text
+    sentence = "Give the new model a name: the title must have 1 to 100 characters that can be shown."
+    assert panel.ui.trainHintLabel.text == sentence
+    panel.ui.newTitleEdit.text = "Mine\u200b"
+    assert panel.ui.trainHintLabel.text == sentence
+    assert not panel.ui.trainButton.enabled
     panel.ui.newTitleEdit.text = "hippocampus (t1 mr)"
     assert "There is already a model" in panel.ui.trainButton.toolTip
     panel.ui.newTitleEdit.text = "Mine"
@@ -438,7 +442,45 @@ def test_a_base_that_is_gone(panel: Panel, two_cases: Any) -> None:
     panel.train.list_models()
     assert host.click(panel.ui.continueButton)
     assert not panel.train.busy
-    assert "There is no model gone" in panel.ui.trainStatusLabel.text
+    assert panel.ui.trainStatusLabel.text == (
+        "Hippocampus (T1 MR), fine-tuned began with the model gone, which is gone: put that back, or discard it and "
+        "start anew."
+    )
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "The checkpoint belongs to another recipe or other cases; put those back, or start anew in another folder.",
+        "The training in X cannot be read (cases is missing); discard it and start anew.",
+    ],
+)
+def test_where_a_training_cannot_go_on_the_remedy_is_to_discard_it(panel: Panel, two_cases: Any, message: str) -> None:
+    panel.add_cases()
+    panel.start()
+    panel.worker.end("failed", message)
+    said = panel.ui.trainStatusLabel.text
+    assert said.startswith(message)
+    assert said.endswith("discard it and start anew.")
+    assert said.count("discard it") == 1
+    assert "Continue goes on" not in said
+
+
+def test_a_model_that_an_unfinished_training_begins_with_is_known(panel: Panel, two_cases: Any) -> None:
+    panel.add_cases()
+    panel.ui.newTitleEdit.text = "Mine"
+    assert panel.train.begun_with(BASE) == ""
+    panel.train.on_train_button()
+    assert panel.train.run.copying
+    assert panel.train.begun_with(BASE) == "Mine"
+    assert host.pump(lambda: bool(panel.worker.tasks), SECONDS)
+    assert panel.train.begun_with(BASE) == "Mine"
+    panel.worker.end("failed", "No.")
+    assert panel.train.begun_with(BASE) == "Mine"
+    assert panel.train.begun_with("another") == ""
+    host.answers.append(True)
+    host.click(panel.ui.discardButton)
+    assert panel.train.begun_with(BASE) == ""
 
 
 def test_the_form_uses_only_what_slicer_has() -> None:
@@ -505,10 +547,11 @@ def test_a_stop_in_the_moment_of_the_end_shows_the_model(panel: Panel, two_cases
     panel.ui.newTitleEdit.text = "Mine"
     folder = panel.start()
     panel.click()
-    shutil.rmtree(folder)
+    (folder / "job.json").unlink()  # the worker removes its job; Windows keeps the arrays that it still holds
     shutil.copytree(bundled_models_folder() / BASE, library / "mine")
     panel.worker.end("cancelled")
     assert panel.trained == ["mine"]
+    assert host.pump(lambda: not folder.exists(), 2)
     assert panel.ui.trainStatusLabel.text == "It had ended already: Hippocampus (T1 MR) is in the list of models."
 
 
@@ -550,6 +593,60 @@ def test_afterwards_the_table_says_what_has_become_better(panel: Panel, two_case
     assert panel.ui.trainedBox.visible
 
 
+def test_results_that_cannot_be_shown_leave_the_panel_usable(
+    panel: Panel, two_cases: Any, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def show(*_values: Any) -> None:
+        raise RuntimeError("no table")
+
+    panel.add_cases()
+    panel.start()
+    monkeypatch.setattr(panel.train.view, "show_result", show)
+    with pytest.raises(RuntimeError, match="no table"):
+        panel.worker.end("finished", result(library))
+    assert not panel.train.busy
+    assert panel.ui.trainButton.text == "Start"
+    assert panel.trained == ["hippocampus-t1-mr-fine-tuned"]
+    assert "Done in" in panel.ui.trainStatusLabel.text
+
+
+def test_copies_that_the_worker_could_not_remove_are_removed_later(
+    panel: Panel, two_cases: Any, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, calls = shutil.rmtree, []
+
+    def refuse_once(path: Any, ignore_errors: bool = False) -> None:
+        calls.append(path)
+        if len(calls) > 1:
+            remove(path, ignore_errors=ignore_errors)
+
+    panel.add_cases()
+    folder = panel.start()
+    monkeypatch.setattr(shutil, "rmtree", refuse_once)
+    panel.worker.end("finished", result(library))
+    assert not panel.ui.unfinishedBox.visible
+    assert host.pump(lambda: not folder.exists(), 3)
+    assert len(calls) == 2
+
+
+def test_a_new_training_in_the_folder_of_a_finished_one_is_left_alone(
+    panel: Panel, two_cases: Any, library: Path
+) -> None:
+    panel.add_cases()
+    folder = panel.start()
+    panel.worker.end("finished", result(library))
+    assert folder.exists()
+    panel.ui.newTitleEdit.text = "Mine"
+    shutil.rmtree(folder)  # as a person who deletes the model, and begins anew under its name
+    panel.ui.newTitleEdit.text = "Hippocampus (T1 MR), fine-tuned"
+    panel.train._clicked -= 10  # no double click
+    panel.train.on_train_button()
+    assert panel.train.run.folder == folder
+    host.pump(timeout_s=1.5)
+    assert (folder / "job.json").is_file()
+    assert (folder / "case-2" / "labels.npy").is_file()
+
+
 def test_without_figures_there_is_no_table(panel: Panel, two_cases: Any, library: Path) -> None:
     panel.add_cases()
     assert "no case is held out" in panel.ui.validationLabel.text
@@ -560,17 +657,43 @@ def test_without_figures_there_is_no_table(panel: Panel, two_cases: Any, library
 
 
 def test_what_is_held_out_is_what_the_engine_holds_out() -> None:
-    from AHNetSegmentLib.engine import finetune_plan
-    from AHNetSegmentLib.scene import training_form
-    from AHNetSegmentLib.scene.training_form import validation_sentence
+    from AHNetSegmentLib.engine.errors import RecipeError
+    from AHNetSegmentLib.scene.models import ModelShelf
+    from AHNetSegmentLib.scene.training_form import PlannedCase, validation_sentence
 
-    assert training_form.FEWEST_TO_HOLD_OUT == finetune_plan.FEWEST_TO_HOLD_OUT
-    assert training_form.HELD_OUT_SHARE == finetune_plan.HELD_OUT_SHARE
-    assert "no case is held out" in validation_sentence(["auto"] * 2)
-    assert "no case is held out" in validation_sentence(["training"] * 9)
-    assert "1 of 3 cases, chosen by the seed" in validation_sentence(["auto"] * 3)
-    assert "2 of 10 cases, chosen by the seed" in validation_sentence(["auto"] * 10)
-    assert "1 of 2 cases, as you chose" in validation_sentence(["auto", "validation"])
+    classes = ModelShelf().cards()[BASE].classes
+
+    def sentence(*cases: tuple[str, str], labelled: tuple[int, ...] | None = None) -> str:
+        return validation_sentence([PlannedCase(labelled, use, group) for use, group in cases], classes, 0)
+
+    auto = ("auto", "")
+    assert "of fewer than 3 cases no case is held out" in sentence(auto, auto)
+    assert "Validation: no case is held out" in sentence(*[("training", "")] * 9)
+    assert "1 of 3 cases, chosen by the seed" in sentence(auto, auto, auto)
+    assert "2 of 10 cases, chosen by the seed" in sentence(*[auto] * 10)
+    assert "1 of 2 cases, as you chose" in sentence(auto, ("validation", ""))
+    assert "2 of 3 cases, as you chose" in sentence(auto, ("auto", "group 1"), ("validation", "group 1"))
+    assert "Validation: no case is held out" in sentence(*[("auto", "group 1")] * 4)
+    assert "2 of 4 cases, chosen by the seed" in sentence(*[("auto", "group 1")] * 2, *[("auto", "group 2")] * 2)
+    with pytest.raises(RecipeError, match="No training case labels Hippocampus, posterior"):
+        sentence(auto, auto, labelled=(1,))
+
+
+def test_a_case_counts_for_the_classes_that_it_has_segments_of(panel: Panel, scene: Any) -> None:
+    for number, name in enumerate(("Anna", "Bert", "Carla")):
+        segmentation = a_case(name, number)[1].GetSegmentation()
+        if name != "Carla":
+            segmentation.RemoveSegment(segmentation.GetNthSegmentID(1))
+    panel.add_cases()
+    assert "1 of 3 cases, chosen by the seed" in panel.ui.validationLabel.text
+    table = panel.cases_ui.casesTable
+    assert host.choose(table.cellWidget(2, 2), "Validation")
+    assert host.pump(lambda: not panel.ui.trainButton.enabled, SECONDS)
+    assert panel.ui.trainHintLabel.text.startswith("No training case labels Hippocampus, posterior; add a case")
+    assert not panel.ui.validationLabel.visible
+    for row in range(2):
+        host.choose(table.cellWidget(row, 2), "Validation")
+    assert host.pump(lambda: "Every case is a validation case" in panel.ui.trainHintLabel.text, SECONDS)
 
 
 def test_the_scene_is_closed_in_the_middle_and_the_training_goes_on(
@@ -752,6 +875,23 @@ def test_what_a_crash_left_half_copied_is_removed_a_day_later(slicer: Any, libra
     panel.close()
     assert not old.exists()
     assert new.exists()
+
+
+def test_what_is_left_of_a_finished_training_is_removed_at_the_next_start(
+    slicer: Any, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from AHNetSegmentLib.scene import training_jobs
+
+    finished, goes_on, unfinished = (library / ".training" / name for name in ("finished", "goes-on", "unfinished"))
+    for folder in (finished, goes_on, unfinished):
+        (folder / "work").mkdir(parents=True)
+    (unfinished / "job.json").touch()
+    monkeypatch.setattr(training_jobs, "is_locked", lambda work: work == goes_on / "work")
+    panel = Panel(slicer, library, PlayedWorker())
+    panel.close()
+    assert not finished.exists()
+    assert goes_on.exists()
+    assert unfinished.exists()
 
 
 # The real process

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -71,6 +73,13 @@ def a_case(name: str, seed: int) -> tuple[Any, Any]:
     segmentation = new_segmentation_node(volume, f"{name} segments")
     add_segments(segmentation, labels, volume, ModelShelf().cards()[BASE].classes, closed_surface=False)
     return volume, segmentation
+
+
+def begin_with(base: str, folder: Path) -> None:
+    """An unfinished training."""
+    folder.mkdir(parents=True)
+    job = {"title": "Other", "base": base, "pretrained": False, "classes": [], "cases": []}
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
 
 
 class Panel:
@@ -152,6 +161,7 @@ class Panel:
 
 def test_the_whole_path(panel: Panel, cases: list[tuple[Any, Any]], library: Path, tmp_path: Path) -> None:
     panel.picture("0-opened")
+    chosen = panel.parameters.model
     panel.open_training(steps=40)
     panel.picture("1-before")
     panel.start_training(points=2)
@@ -172,9 +182,11 @@ def test_the_whole_path(panel: Panel, cases: list[tuple[Any, Any]], library: Pat
     assert not list((library / ".training").iterdir())
     panel.picture("4-after")
 
-    assert panel.parameters.model == NAME
-    assert panel.ui.modelSelector.currentText == TITLE
+    assert panel.parameters.model == chosen, "hours may have passed since Start"
+    assert panel.ui.modelSelector.currentData == chosen
     assert panel.listed().count(TITLE) == 1
+    assert host.choose(panel.ui.modelSelector, TITLE)
+    assert panel.parameters.model == NAME
     labels = panel.segment(cases[0][0])
     assert set(np.unique(labels)) <= {0, 1, 2}
     assert labels.any()
@@ -190,6 +202,10 @@ def test_the_whole_path(panel: Panel, cases: list[tuple[Any, Any]], library: Pat
     host.answers.append(tmp_path / "mine.zip")
     assert host.click(panel.manage.ui.exportButton)
     assert (tmp_path / "mine.zip").is_file()
+    begin_with(NAME, library / ".training" / "other")
+    assert host.click(panel.manage.ui.deleteButton)
+    assert "unfinished training Other begins with" in panel.manage.ui.manageStatusLabel.text
+    rmtree(library / ".training" / "other")
     host.answers.append(True)
     assert host.click(panel.manage.ui.deleteButton)
     assert f"Delete the model {TITLE}" in host.messages[-1][1]
@@ -236,7 +252,7 @@ def test_a_training_outlives_the_scene(panel: Panel, scene: Any, library: Path) 
     panel.wait(lambda: not panel.train.busy)
     assert f"{TITLE} is in the list of models" in panel.train.ui.trainStatusLabel.text
     assert TITLE in panel.listed()
-    assert panel.parameters.model == NAME
+    assert panel.parameters.model != NAME
     assert (library / NAME / "weights.pt").is_file()
     assert panel.losses()[-1] == 15
 

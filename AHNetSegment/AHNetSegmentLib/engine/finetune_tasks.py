@@ -70,6 +70,8 @@ def finetune_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]
     notes = list(result.notes)
     if card.name != task.identity.name:
         notes.append(f"Another model took the name of {task.identity.title} meanwhile: the new one is {card.title}.")
+    # First of all: what is left on a drive that keeps open files is then no training any more.
+    (job / JOB_FILE).unlink(missing_ok=True)
     shutil.rmtree(job, ignore_errors=True)
     return {
         "folder": str(library / card.name),

@@ -40,6 +40,7 @@ class EvaluateSection:
         worker: the process that computes.
         chosen_model: name, folder and card of the model to evaluate; None: none is chosen.
         computing: device and precision.
+        ended: called when an evaluation has ended.
     """
 
     def __init__(
@@ -49,12 +50,13 @@ class EvaluateSection:
         worker: Worker,
         chosen_model: Callable[[], tuple[str, Path, ModelCard] | None],
         computing: Callable[[], tuple[str, str]] = _automatic,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.ui = ui
         self.results = EvaluationResults(ui)
         self.run: EvaluationRun | None = None
         self._cases, self._worker = cases, worker
-        self._chosen_model, self._computing = chosen_model, computing
+        self._chosen_model, self._computing, self._ended = chosen_model, computing, ended
         self._hint = ""
         self._began = 0.0
         self._timer = qt.QTimer(ui.evaluateButton)
@@ -168,6 +170,7 @@ class EvaluateSection:
         self.run = None
         self.ui.evaluateProgressBar.visible = False
         self.update()
+        self._ended()
 
     def _finished(self, plan: Plan, card: ModelCard, result: dict[str, Any]) -> None:
         self._run_ended()

@@ -109,7 +109,7 @@ class Exchange:
         if writing is not None:
             writing.stop()
         self._remove()
-        _remove_later(self.folder, REMOVE_AGAIN_MS)
+        remove_later(self.folder)
 
 
 class Writing:
@@ -217,13 +217,23 @@ def temporary_folder() -> Path:
     return Path(path or tempfile.gettempdir())
 
 
-def _remove_later(folder: Path, delays: tuple[int, ...]) -> None:
+def remove_later(
+    folder: Path, delays: tuple[int, ...] = REMOVE_AGAIN_MS, unused: Callable[[], bool] = lambda: True
+) -> None:
+    """Removes a folder where it is still there, from the event loop, again and again.
+
+    Args:
+        folder: nothing of it is needed.
+        delays: ms before each attempt.
+        unused: asked before each attempt; False ends them.
+    """
     if not folder.exists() or not delays:
         return
 
     def again() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        _remove_later(folder, delays[1:])
+        if unused():
+            shutil.rmtree(folder, ignore_errors=True)
+            remove_later(folder, delays[1:], unused)
 
     qt.QTimer.singleShot(delays[0], again)
 

@@ -20,6 +20,8 @@ from .models import ModelShelf
 from .worker import Worker
 
 ZIP = ".zip"
+BUSY_MS = 500
+"""How often it is looked whether the worker has become free."""
 
 
 class ManageSection:
@@ -35,6 +37,7 @@ class ManageSection:
         chosen: gives the name of the chosen model; empty: none.
         changed: called when the models have changed, with the name of the one to be chosen now; empty: any.
         training: whether a training goes on, which ends in the folder in which it began.
+        begun_with: gives the title of a training that is not finished and begins with a model; empty: none.
     """
 
     def __init__(
@@ -45,15 +48,20 @@ class ManageSection:
         chosen: Callable[[], str],
         changed: Callable[[str], None],
         training: Callable[[], bool] = lambda: False,
+        begun_with: Callable[[str], str] = lambda _name: "",
     ) -> None:
         self.ui = ui
         self.shelf = shelf
         self.worker = worker
         self._chosen = chosen
         self._changed = changed
-        self._training = training
+        self._training, self._begun_with = training, begun_with
         self._shown = ""
         self._importing: object | None = None
+        self._timer = qt.QTimer(ui.importButton)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(BUSY_MS)
+        self._timer.connect("timeout()", self.update)
         ui.renameButton.connect("clicked()", self.rename)
         ui.titleEdit.connect("textChanged(QString)", lambda _text: self.update())
         ui.titleEdit.connect("returnPressed()", self._on_return)
@@ -79,6 +87,7 @@ class ManageSection:
             self._importing = None
         self._say("")
         self.update()
+        self._timer.stop()
 
     def update(self) -> None:
         """Brings the buttons in line with the chosen model and the worker; each tool tip says what is in the way."""
@@ -87,7 +96,11 @@ class ManageSection:
             self._shown = name
             card = self.shelf.cards().get(name)
             self.ui.titleEdit.text = card.title if card is not None else ""
-        busy = _("Wait until the computation has ended, or cancel it.") if self.worker.state == "busy" else ""
+        busy = ""
+        if self.worker.state == "busy":
+            busy = _("Wait until the computation has ended, or cancel it.")
+            # Nobody tells of the end of a run that was dropped.
+            self._timer.start()
         nothing = "" if self._folder() is not None else _("Choose a model in the list first.")
         foreign = nothing or self._foreign()
         self._enable("titleEdit", busy or foreign, _("The title in the list of models."))
@@ -103,13 +116,13 @@ class ManageSection:
     def rename(self) -> None:
         """Gives the chosen model the title in the field."""
         folder = self._folder()
-        if folder is not None and self._still("renameButton"):
+        if folder is not None and self._may_change("renameButton"):
             self._change(lambda: self.library.rename(folder, self.ui.titleEdit.text).name, _("Renamed."))
 
     def delete(self) -> None:
         """Removes the chosen model, after asking."""
         name, folder = self._chosen(), self._folder()
-        if folder is None or not self._still("deleteButton"):
+        if folder is None or not self._may_change("deleteButton"):
             return
         card = self.shelf.cards().get(name)
         question = _("Delete the model {title} with all its files? This cannot be undone.").format(
@@ -187,7 +200,15 @@ class ManageSection:
         self._tell(result["name"])
 
     def _cancelled(self) -> None:
-        self._say(_("Cancelled; nothing was changed."))
+        known = set(self.shelf.cards())
+        self.shelf.refresh()
+        self._changed(self._chosen())
+        new = [card.title for name, card in self.shelf.cards().items() if name not in known]
+        if new:
+            # It was cancelled in the moment in which it ended.
+            self._say(_("It had ended already: {title} is in the list of models.").format(title=", ".join(new)))
+        else:
+            self._say(_("Cancelled; nothing was changed."))
         self.update()
 
     def _delete(self, folder: Path) -> str:
@@ -234,6 +255,20 @@ class ManageSection:
         if not widget.enabled:
             self._say(widget.toolTip)
         return bool(widget.enabled)
+
+    def _may_change(self, button: str) -> bool:
+        """Whether a button that was clicked may rename or delete the chosen model; says why not."""
+        if not self._still(button):
+            return False
+        name = self._chosen()
+        training = self._begun_with(name)
+        if training:
+            card = self.shelf.cards().get(name)
+            text = _(
+                "The unfinished training {training} begins with {model}: continue it to its end, or discard it, first."
+            )
+            self._say(text.format(training=training, model=card.title if card is not None else name))
+        return not training
 
     def _same_title(self) -> str:
         card = self.shelf.cards().get(self._chosen())

@@ -55,7 +55,12 @@ class OwnModels:
             part.setMRMLScene(slicer.mrmlScene)
         self.cases = CaseTable(slicer.util.childWidgetVariables(cases), self._cases_changed)
         self.evaluation = EvaluateSection(
-            slicer.util.childWidgetVariables(evaluate), self.cases, panel.worker, self._chosen_model, self._computing
+            slicer.util.childWidgetVariables(evaluate),
+            self.cases,
+            panel.worker,
+            self._chosen_model,
+            self._computing,
+            self.update,
         )
         self.training = TrainSection(
             slicer.util.childWidgetVariables(train),
@@ -63,7 +68,7 @@ class OwnModels:
             panel.shelf,
             self.trainer,
             library_folder,
-            self._changed,
+            self._trained,
             device=lambda: self._computing()[0],
             precision=lambda: self._computing()[1],
             busy_changed=self._training_changed,
@@ -75,7 +80,9 @@ class OwnModels:
             self._chosen_name,
             self._changed,
             lambda: self.training.busy,
+            self.training.begun_with,
         )
+        panel.ended = self.update
         panel.list_models()
 
     def update(self) -> None:
@@ -123,9 +130,16 @@ class OwnModels:
         self.manage.update()
 
     def _changed(self, name: str) -> None:
-        """A model has come, gone or got another name; ``name`` is to be chosen now, empty: any."""
-        self.panel.shelf.refresh()
+        """A person has added, removed or renamed a model; ``name`` is to be chosen now, empty: any."""
         self._choose(name)
+        self._list_models()
+
+    def _trained(self, _name: str) -> None:
+        """A training has ended, hours after the click perhaps: what is chosen stays chosen."""
+        self._list_models()
+
+    def _list_models(self) -> None:
+        self.panel.shelf.refresh()
         self.panel.list_models()
         self.training.list_models()
         self.update()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import qt
@@ -33,6 +34,8 @@ DOUBLE_CLICK_SECONDS = 0.5
 class SegmentPanel:
     """The sections Input, Model, Output, Advanced and Result, and the button Segment.
 
+    ``ended`` may be set: it is called when a run has ended.
+
     Args:
         ui: the widgets of ``Resources/UI/AHNetSegment.ui`` by name.
         shelf: the models to choose from.
@@ -46,6 +49,7 @@ class SegmentPanel:
         self.worker = worker
         self.results = ResultSection(ui)
         self.run: SegmentRun | None = None
+        self.ended: Callable[[], None] = lambda: None
         self._parameters: Any = None
         self._accepted: set[tuple[str, str]] = set()
         self._hint = ""
@@ -312,6 +316,7 @@ class SegmentPanel:
         self.run = None
         self.ui.progressBar.visible = False
         self._show_button()
+        self.ended()
 
     def _finished(self, done: Finished) -> None:
         self._run_ended()

@@ -13,7 +13,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..engine.card import ClassCard
-from ..engine.errors import AHNetSegmentError
+from ..engine.errors import AHNetSegmentError, ModelError
 from ..engine.library import ModelLibrary, used_folder
 from ..engine.progress import time_text
 from ..engine.tasks import geometry_to_dict
@@ -23,14 +23,25 @@ from .models import ModelShelf
 from .panel import DOUBLE_CLICK_SECONDS
 from .progress_texts import show_progress, state_text
 from .training_estimate import Estimate
-from .training_form import TrainForm, validation_sentence
-from .training_jobs import Unfinished, find_unfinished, job_folder, remove_job, remove_left_over
+from .training_form import TrainForm
+from .training_jobs import (
+    Unfinished,
+    find_unfinished,
+    is_unfinished,
+    job_folder,
+    remove_finished,
+    remove_job,
+    remove_left_over,
+)
 from .training_run import CasesToTrain, Listener, TrainRun
 from .training_view import TrainView, case_names
 from .volumes import volume_from_node
 from .worker import BusyError, Worker
 
 SHOWN_PROBLEMS = 3
+IN_VAIN = "anew"
+"""The engine advises to start anew where a training may not be able to go on."""
+START_ANEW = "discard it and start anew"
 
 
 class TrainSection:
@@ -95,6 +106,12 @@ class TrainSection:
         """Whether a training goes on."""
         return self.run is not None
 
+    def begun_with(self, name: str) -> str:
+        """Title of a training that is not finished and begins with this model; empty: there is none."""
+        if self.run is not None and self.run.copying and self.form.base == name:
+            return self.form.title
+        return next((item.title for item in find_unfinished(self._library_folder()) if item.base == name), "")
+
     def close(self) -> None:
         """Stops the worker without a word: the module closes. The training can be continued later."""
         self._closed = True
@@ -142,9 +159,9 @@ class TrainSection:
         return self.form.hindrance()
 
     def _show_validation(self) -> None:
-        rows = self.cases.rows()
-        self.ui.validationLabel.text = validation_sentence([row.use for row in rows])
-        self.ui.validationLabel.visible = bool(rows)
+        sentence, _problem = self.form.validation()
+        self.ui.validationLabel.text = sentence
+        self.ui.validationLabel.visible = bool(sentence)
 
     def _want_estimate(self) -> None:
         if self.busy:
@@ -239,7 +256,12 @@ class TrainSection:
     def _begin(self, folder: Path, classes: Sequence[ClassCard], doing: str) -> TrainRun:
         self.estimate.stop()
         listener = Listener(
-            self._progress, self._state, self.view.report, self._finished, self._failed, self._cancelled
+            self._progress,
+            self._state,
+            self.view.report,
+            lambda result: self._finished(folder, result),
+            lambda message: self._failed(folder, message),
+            lambda: self._cancelled(folder),
         )
         self.run = TrainRun(self.worker, folder, listener)
         self._stopping = False
@@ -266,7 +288,12 @@ class TrainSection:
             return
         library = used_folder(self._library_folder())
         resnet = self.form.resnet_file() if chosen.pretrained else ""
-        arguments = self._arguments(library, chosen.base, resnet)
+        try:
+            arguments = self._arguments(library, chosen.base, resnet)
+        except ModelError as error:
+            raise ModelError(
+                f"{chosen.title} began with the model {chosen.base}, which is gone: put that back, or {START_ANEW}."
+            ) from error
         self._begin(chosen.folder, chosen.classes, _("Continuing")).resume(arguments)
 
     def discard(self) -> None:
@@ -337,39 +364,46 @@ class TrainSection:
         self.update()
         self._busy_changed()
 
-    def _finished(self, result: Mapping[str, Any]) -> None:
-        folder = self.run.folder if self.run is not None else Path()
-        self.shelf.refresh()
-        self.view.show_result(result, self._case_names.pop(folder, {}))
+    def _finished(self, folder: Path, result: Mapping[str, Any]) -> None:
+        self._run_ended()
+        self._take_over(folder)
         sentence = _("Done in {time}: {title} is in the list of models.")
         if result.get("stopped_early"):
             sentence = _("Done in {time}, early since validation no longer improved: {title} is in the list of models.")
-        self.form.forget_title()
-        self._run_ended()
-        self.form.list_bases()
         self._say(sentence.format(time=time_text(float(result["seconds"])), title=result["title"]))
         self._trained(str(result["name"]))
+        self.view.show_result(result, self._case_names.pop(folder, {}))
 
-    def _failed(self, message: str) -> None:
+    def _take_over(self, folder: Path) -> None:
+        """A model is in the library: the job that made it is needed no more, and another name is suggested next."""
+        remove_finished(folder, lambda: self.run is None or self.run.folder != folder)
+        self.shelf.refresh()
+        self.form.forget_title()
+        self.list_models()
+
+    def _failed(self, folder: Path, message: str) -> None:
         logging.getLogger(__name__).error("%s\n%s", message, self.worker.log)
-        self._ended_unfinished(message)
+        remedy = _("Continue goes on from what was saved last.")
+        if START_ANEW in message:
+            remedy = ""
+        elif IN_VAIN in message:
+            remedy = _("If Continue does not help, discard it and start anew.")
+        self._ended_unfinished(folder, message, remedy)
 
-    def _cancelled(self) -> None:
-        folder = self.run.folder if self.run is not None else Path()
-        self._ended_unfinished(_("Stopped."))
+    def _cancelled(self, folder: Path) -> None:
+        self._ended_unfinished(folder, _("Stopped."), _("Continue goes on from what was saved last."))
         self.shelf.refresh()
         card = self.shelf.cards().get(folder.name)
-        if card is not None and not folder.exists():
+        if card is not None and not is_unfinished(folder):
             # It was stopped in the moment in which it ended.
-            self.form.forget_title()
+            self._take_over(folder)
             self._say(_("It had ended already: {title} is in the list of models.").format(title=card.title))
             self._trained(folder.name)
 
-    def _ended_unfinished(self, sentence: str) -> None:
-        folder = self.run.folder if self.run is not None else Path()
+    def _ended_unfinished(self, folder: Path, sentence: str, remedy: str) -> None:
         self._run_ended()
         folders = [item.folder for item in self._unfinished]
         if folder in folders:
             self.ui.unfinishedSelector.currentIndex = folders.index(folder)
-            sentence = " ".join((sentence, _("Continue goes on from what was saved last.")))
+            sentence = f"{sentence} {remedy}".strip()
         self._say(sentence)

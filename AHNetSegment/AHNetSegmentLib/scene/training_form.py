@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..engine.card import ModelCard
-from ..engine.errors import ModelError
+from ..engine.card import ClassCard, ModelCard
+from ..engine.division import FEWEST_TO_HOLD_OUT, divide
+from ..engine.errors import ModelError, RecipeError
 from ..engine.package_zip import TITLE_LENGTH, check_title
 from .case_table import CaseTable
+from .cases import CaseRow, patient_groups, segment_labels
 from .models import ModelShelf
 from .segmenting import dicom_modality
 
@@ -23,9 +26,6 @@ MODALITIES = ("CT", "MR")
 PATIENCE = 6
 """Validations without improvement before an early stop."""
 AIR_HU = -500
-FEWEST_TO_HOLD_OUT = 3
-HELD_OUT_SHARE = 0.2
-"""Both as in engine/finetune_plan.py, which needs PyTorch."""
 
 
 class TrainForm:
@@ -165,15 +165,26 @@ class TrainForm:
             return _("Choose the file with the weights of the ResNet-50.")
         try:
             check_title(self.title)
-        except ValueError:
-            return _("Give the new model a name of 1 to {count} characters.").format(count=TITLE_LENGTH)
+        except ValueError as error:
+            return _("Give the new model a name: {reason}.").format(reason=error)
         if self.title.casefold() in {title.casefold() for title in self._taken_titles()}:
             return _(
                 "{title} is a training that is not finished: continue it, discard it, or choose another name."
             ).format(title=self.title)
         if self.title.casefold() in self._model_titles():
             return _("There is already a model {title}; choose another name.").format(title=self.title)
-        return ""
+        return self.validation()[1]
+
+    def validation(self) -> tuple[str, str]:
+        """What will be held out, or else why the cases cannot be divided; both empty without cases."""
+        rows = self.cases.rows()
+        if not rows:
+            return "", ""
+        planned = planned_cases(rows, self.cases.mapping())
+        try:
+            return validation_sentence(planned, self.cases.classes(), self.settings()["seed"]), ""
+        except RecipeError as error:
+            return "", str(error)
 
     def suggest_title(self) -> None:
         """Puts a free name into the field, unless the person has typed one."""
@@ -228,18 +239,52 @@ class TrainForm:
         self._changed()
 
 
-def validation_sentence(uses: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class PlannedCase:
+    """What of a case is known before its voxels are read; see :class:`~..engine.division.Divisible`."""
+
+    labelled: tuple[int, ...] | None
+    use: str
+    group: str
+
+
+def planned_cases(rows: Sequence[CaseRow], mapping: Mapping[str, int]) -> list[PlannedCase]:
+    """The cases as they will be divided; a segment counts as labelled, be it empty.
+
+    Args:
+        rows: the cases.
+        mapping: label of each segment name.
+    """
+
+    def labelled(row: CaseRow) -> tuple[int, ...] | None:
+        return None if row.complete else tuple(sorted(set(segment_labels(row.segmentation_node, mapping).values())))
+
+    return [PlannedCase(labelled(row), row.use, group) for row, group in zip(rows, patient_groups(rows), strict=True)]
+
+
+def validation_sentence(cases: Sequence[PlannedCase], classes: Sequence[ClassCard], seed: int) -> str:
     """What will be held out for validation.
 
     Args:
-        uses: of each case, ``auto``, ``training`` or ``validation``.
+        cases: of the table.
+        classes: of the new model.
+        seed: of the training.
+
+    Raises:
+        RecipeError: they cannot be divided.
     """
-    chosen, free = uses.count("validation"), uses.count("auto")
-    if chosen:
-        return _("Validation: {count} of {all} cases, as you chose, are held out.").format(count=chosen, all=len(uses))
-    if len(uses) >= FEWEST_TO_HOLD_OUT and free:
-        count = min(max(1, round(HELD_OUT_SHARE * len(uses))), free)
-        return _("Validation: {count} of {all} cases, chosen by the seed, are held out.").format(
-            count=count, all=len(uses)
+    _training, held = divide(cases, classes, seed)
+    if any(case.use == "validation" for case in cases):
+        sentence = _("Validation: {count} of {all} cases, as you chose, are held out.")
+    elif held:
+        sentence = _("Validation: {count} of {all} cases, chosen by the seed, are held out.")
+    elif len(cases) < FEWEST_TO_HOLD_OUT:
+        sentence = _(
+            "Validation: of fewer than {fewest} cases no case is held out, so nothing will tell when it gets worse, "
+            "and no figures are measured."
         )
-    return _("Validation: no case is held out, so nothing will tell when it gets worse, and no figures are measured.")
+    else:
+        sentence = _(
+            "Validation: no case is held out, so nothing will tell when it gets worse, and no figures are measured."
+        )
+    return sentence.format(count=len(held), all=len(cases), fewest=FEWEST_TO_HOLD_OUT)

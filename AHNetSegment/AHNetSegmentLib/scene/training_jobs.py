@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from ..engine.errors import OutputError
 from ..engine.finetune_tasks import JOB_FILE, WORK
 from ..engine.library import TRAININGS
 from ..engine.lock import is_locked
-from .exchange import reason_text
+from .exchange import REMOVE_AGAIN_MS, reason_text, remove_later
 
 LEFT_OVER_SECONDS = 24 * 3600
 """A folder without a job that is so old was left behind by a crash while cases were copied into it."""
@@ -45,6 +45,11 @@ class Unfinished:
 def job_folder(library: Path, name: str) -> Path:
     """Where the training of a model of this name is kept until it is finished."""
     return Path(library) / TRAININGS / name
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a folder holds a training that can be continued, or goes on."""
+    return (folder / JOB_FILE).is_file()
 
 
 def find_unfinished(library: Path) -> list[Unfinished]:
@@ -85,17 +90,31 @@ def remove_job(folder: Path) -> None:
         ) from error
 
 
+def remove_finished(folder: Path, unused: Callable[[], bool]) -> None:
+    """Removes, from the event loop, what the worker has left of a training whose model is in the library.
+
+    Windows keeps copies of voxels that the worker still held in memory when it removed the folder.
+
+    Args:
+        folder: of the job; a new one that takes it meanwhile is left alone.
+        unused: whether no cases are being copied into it.
+    """
+    with suppress(OSError):
+        (folder / JOB_FILE).unlink(missing_ok=True)
+    remove_later(folder, REMOVE_AGAIN_MS, lambda: unused() and not is_unfinished(folder))
+
+
 def remove_left_over(library: Path) -> None:
-    """Removes folders in which cases were copied when Slicer ended, a day ago or longer."""
-    jobs = {path.parent for path in _jobs(library)}
+    """Removes what is left of finished trainings, and of cases that a crash a day ago or longer left half copied."""
     for folder in _folders(library):
-        with suppress(OSError):
-            if folder not in jobs and time.time() - folder.stat().st_mtime > LEFT_OVER_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+        if not is_unfinished(folder) and not is_locked(folder / WORK):
+            with suppress(OSError):
+                if (folder / WORK).is_dir() or time.time() - folder.stat().st_mtime > LEFT_OVER_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _jobs(library: Path) -> Sequence[Path]:
-    return [folder / JOB_FILE for folder in _folders(library) if (folder / JOB_FILE).is_file()]
+    return [folder / JOB_FILE for folder in _folders(library) if is_unfinished(folder)]
 
 
 def _folders(library: Path) -> list[Path]:
