@@ -67,8 +67,8 @@ def train(widget: Any, head: Any) -> None:
         own.section.collapsed = False
         host.click(own.cases.ui.addAllCasesButton)
         host.pump(lambda: not own.cases.problems(), SECONDS)
-        own.training.form.ui.newTitleEdit.text = "Hippocampus, our scanner"
-        own.training.form.ui.stepsSpinBox.value = 400
+        own.training.ui.newTitleEdit.text = "Hippocampus, our scanner"
+        own.training.ui.stepsSpinBox.value = 400
         host.pump(lambda: own.training.ui.trainButton.enabled, SECONDS)
         host.click(own.training.ui.trainButton)
         host.pump(lambda: own.training.ui.trainProgressBar.value >= 130 or not own.training.busy, 5 * SECONDS)

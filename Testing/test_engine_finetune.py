@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 from AHNetSegmentLib.engine.build import evaluate_model
 from AHNetSegmentLib.engine.card import Intensity
+from AHNetSegmentLib.engine.cases import Case
 from AHNetSegmentLib.engine.errors import (
     AHNetSegmentError,
     Cancelled,
@@ -26,12 +30,14 @@ from AHNetSegmentLib.engine.errors import (
     RecipeError,
     ResourceError,
 )
-from AHNetSegmentLib.engine.finetune import FinetuneResult, FinetuneTask, Watch, finetune
+from AHNetSegmentLib.engine.finetune import FinetuneResult, FinetuneTask, finetune
 from AHNetSegmentLib.engine.finetune_plan import FinetuneSettings, Identity
+from AHNetSegmentLib.engine.image_io import write_labels
 from AHNetSegmentLib.engine.package import Model, load_model
 from AHNetSegmentLib.engine.start import HEAD, known_classes, starting_weights
 from AHNetSegmentLib.engine.training import CHECKPOINT_FILE, LOG_FILE, Trainer
-from AHNetSegmentLib.engine.training_progress import TrainingProgress
+from AHNetSegmentLib.engine.training_progress import TrainingProgress, Watch
+from AHNetSegmentLib.engine.volume import Volume
 from AHNetSegmentLib.network.resnet import ResNet2d
 from AHNetSegmentLib.network.settings import AHNetSettings
 from finetune_helpers import OPTIONS, SETTINGS, base_model, blob, classes, task
@@ -210,9 +216,96 @@ def test_nothing_of_a_case_but_numbers_is_written_down(base: Model, tmp_path: Pa
     assert {CHECKPOINT_FILE, LOG_FILE, "model.json", "weights.pt"} <= {path.name for path in written}
     for path in written:
         content = path.read_bytes()
-        for word in (b"Jane", b"Doe", str(tmp_path).encode()):
+        for word in (b"Jane", str(tmp_path).encode()):
             assert word not in content, path.name
             assert word.decode() not in str(path.relative_to(tmp_path))
+
+
+def test_nothing_of_dicom_headers_or_paths_is_written_down(base: Model, tmp_path: Path) -> None:
+    secret = tmp_path / "Doe^Jane 1970"
+    cases = []
+    for number in range(3):
+        case = blob(number)
+        write_dicom(case.image, secret / f"series {number}", {"0010|0010": "Doe^Jane", "0010|0020": "Doe-4711"})
+        write_labels(secret / f"Doe {number}.nii.gz", case.labels, case.image.geometry)
+        cases.append(Case(f"Doe {number}", secret / f"series {number}", secret / f"Doe {number}.nii.gz", group="Doe 1"))
+    cases = [replace(case, group="") for case in cases]
+    assert b"Doe^Jane" in next((secret / "series 0").iterdir()).read_bytes()
+    out = tmp_path / "out"
+    run(task(base, cases), out, Watch(preview=out))
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert {CHECKPOINT_FILE, LOG_FILE, "model.json", "weights.pt"} <= {path.name for path in written}
+    for path in written:
+        for word in (b"Jane", b"Doe-4711", b"Doe ", b"series "):
+            assert word not in path.read_bytes(), path.name
+
+
+def write_dicom(volume: Volume, folder: Path, tags: dict[str, str]) -> None:
+    """A series of one file per slice, int16."""
+    folder.mkdir(parents=True)
+    image = replace(volume, array=volume.array.astype(np.int16)).to_sitk()
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for number in range(image.GetSize()[2]):
+        piece = image[:, :, number]
+        places = {
+            "0008|0060": "MR",
+            "0020|000e": "1.2.3.4",
+            "0020|000d": "1.2.3",
+            "0008|0018": f"1.2.3.4.{number + 1}",
+            "0020|0013": str(number + 1),
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0020|0032": "\\".join(map(str, image.TransformIndexToPhysicalPoint((0, 0, number)))),
+        }
+        for key, value in {**tags, **places}.items():
+            piece.SetMetaData(key, value)
+        writer.SetFileName(str(folder / f"{number:03d}.dcm"))
+        writer.Execute(piece)
+
+
+def test_a_full_disk_loses_nothing(base: Model, tmp_path: Path) -> None:
+    run(task(base), tmp_path / "whole")
+    saved, save = [0], torch.save
+
+    def fail_once_full(content: Any, path: Any) -> None:
+        saved[0] += 1
+        if saved[0] > 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(content, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "save", fail_once_full)
+        with pytest.raises(OutputError, match="no space left"):
+            run(task(base), tmp_path / "full")
+    assert not (tmp_path / "full" / "model").exists()
+    assert _steps_logged(tmp_path / "full" / "work" / LOG_FILE) > 0
+    run(task(base), tmp_path / "full")
+    assert_same_weights(weights(tmp_path / "full"), weights(tmp_path / "whole"))
+
+
+def test_a_base_that_is_deleted_during_the_training_is_no_longer_needed(base: Model, tmp_path: Path) -> None:
+    result = run(task(base), tmp_path, Watch(steps=lambda place: shutil.rmtree(base.folder, ignore_errors=True)))
+    assert not base.folder.exists()
+    assert result.before is not None
+    assert result.card.training["parent"]["weights_sha256"] == base.card.weights_sha256
+
+
+def test_cases_of_two_modalities_are_refused(base: Model, tmp_path: Path) -> None:
+    ct = blob(1)
+    array = np.where(ct.image.array > 45, 60, -1000).astype(np.int16)
+    array[:, ::2] += 40
+    mixed = [blob(0), replace(ct, image=replace(ct.image, array=array, name="Thorax"))]
+    with pytest.raises(RecipeError, match="Thorax looks like a CT, Jane Doe 0 does not"):
+        run(task(base, mixed), tmp_path)
+
+
+def test_more_classes_than_the_base_has_can_be_learned(base: Model, tmp_path: Path) -> None:
+    case = blob(0)
+    labels = case.labels.copy()
+    labels[0, :3, :3], labels[0, -3:, -3:] = 3, 4
+    result = run(task(base, [replace(case, labels=labels)], classes=classes(4)), tmp_path)
+    assert result.card.network.classes == 5
+    assert load_model(result.folder).network.settings.classes == 5
 
 
 def test_the_card_says_where_the_model_comes_from(base: Model, tmp_path: Path) -> None:
@@ -366,6 +459,7 @@ def test_a_ct_without_any_labelled_voxel_is_refused(base: Model, tmp_path: Path)
         ({"classes": ()}, "No structure"),
         ({"cases": (blob(0, use="validation"),)}, "Every case is a validation case"),
         ({"cases": (blob(0, names=(1,), labelled=(1,)),)}, "No training case labels Posterior"),
+        ({"cases": (blob(0, names=(), labelled=()),)}, "No training case labels Anterior"),
         ({"identity": Identity("My Model", "Mine")}, "lower case letters"),
         ({"classes": (classes(2)[0], replace(classes(2)[1], name="anterior"))}, "same name"),
         ({"resnet": Path("resnet.pth")}, "exclude each other"),

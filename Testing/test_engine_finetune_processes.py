@@ -25,7 +25,8 @@ import hashlib, sys
 from pathlib import Path
 from finetune_helpers import OPTIONS, task
 from AHNetSegmentLib.engine.distribution import Processes
-from AHNetSegmentLib.engine.finetune import Watch, _Finetuning
+from AHNetSegmentLib.engine.finetune import _Finetuning
+from AHNetSegmentLib.engine.training_progress import Watch
 from AHNetSegmentLib.engine.package import load_model
 
 base, folder = map(Path, sys.argv[1:])

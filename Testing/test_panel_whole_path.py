@@ -159,6 +159,14 @@ class Panel:
             self.make_room()
 
 
+def traces(library: Path) -> list[str]:
+    """Files of the library whose bytes or names hold the name of a node."""
+    files = [path for path in library.rglob("*") if path.is_file()]
+    assert files
+    content = [(path.name.encode() + path.read_bytes(), str(path)) for path in files]
+    return [path for held, path in content if any(word in held for word in (b"Anna", b"Bert"))]
+
+
 def test_the_whole_path(panel: Panel, cases: list[tuple[Any, Any]], library: Path, tmp_path: Path) -> None:
     panel.picture("0-opened")
     chosen = panel.parameters.model
@@ -174,6 +182,7 @@ def test_the_whole_path(panel: Panel, cases: list[tuple[Any, Any]], library: Pat
     panel.picture("3-stopped")
     before = panel.losses()
     assert before[-1] < 40
+    assert not traces(library)
     assert host.click(panel.train.ui.continueButton)
     panel.wait(lambda: not panel.train.busy)
     assert f"{TITLE} is in the list of models" in panel.train.ui.trainStatusLabel.text
@@ -181,6 +190,7 @@ def test_the_whole_path(panel: Panel, cases: list[tuple[Any, Any]], library: Pat
     assert panel.losses()[-1] == 40
     assert not list((library / ".training").iterdir())
     panel.picture("4-after")
+    assert not traces(library)
 
     assert panel.parameters.model == chosen, "hours may have passed since Start"
     assert panel.ui.modelSelector.currentData == chosen

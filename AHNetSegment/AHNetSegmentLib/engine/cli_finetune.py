@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from .card import ClassCard
     from .case_list import ClassChoice
     from .cases import Case
-    from .finetune import FinetuneResult, FinetuneTask, Watch
+    from .finetune import FinetuneResult, FinetuneTask
     from .finetune_plan import FinetuneSettings
     from .package import Model
-    from .training_progress import TrainingProgress
+    from .training_progress import TrainingProgress, Watch
 
 NO_BASE = "none"
 
@@ -176,7 +176,7 @@ class _Bars:
         self._left: float | None = None
 
     def watch(self) -> Watch:
-        from .finetune import Watch
+        from .training_progress import Watch
 
         return Watch(self._begin, self._progress, self._steps, lambda: not self._stop.asked)
 

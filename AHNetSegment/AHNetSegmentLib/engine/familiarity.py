@@ -170,6 +170,12 @@ def _is_hounsfield(values: Array) -> bool:
     return bool(fat_or_air > 0.005 and soft_tissue > 0.02 and np.percentile(values, 99) < 3000)
 
 
+def looks_like_ct(volume: Volume) -> bool:
+    """Whether a volume's values are those of a CT: see what :func:`doubts` says of them."""
+    values = _sample(volume.array)
+    return bool(values.size) and _looks_like_ct(values, None)
+
+
 def _looks_like_ct(values: Array, below_zero: Sequence[float] | None) -> bool:
     """Whether values are those of a CT: air near -1000 HU beside soft tissue, or many whole numbers below zero."""
     air = (((values > -1100) & (values < -900)) | (values < -1900)).mean()

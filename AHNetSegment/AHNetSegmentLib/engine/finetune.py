@@ -29,7 +29,7 @@ from .distribution import Processes
 from .division import FEWEST_TO_HOLD_OUT, divide
 from .errors import Cancelled, ModelError, OutputError, RecipeError
 from .evaluation import Evaluation, LabelPair
-from .familiarity import measure_known
+from .familiarity import looks_like_ct, measure_known
 from .files import new_folder
 from .finetune_plan import (
     FinetuneSettings,
@@ -47,7 +47,7 @@ from .preview import Preview
 from .recipe import Recipe
 from .start import known_classes, starting_weights
 from .training import Trainer
-from .training_progress import GoOn, TrainingOptions, TrainingProgress
+from .training_progress import TrainingOptions, TrainingProgress, Watch
 from .volume import Volume
 
 CACHE, STORED = "cache", "stored"
@@ -56,32 +56,6 @@ WINDOW_VOXELS = 100_000
 """A window of CT numbers is taken from about so many labelled voxels of each case."""
 STORAGE = "float16"
 """Of the weights: small, and rounding that no Dice shows."""
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Who is told of a fine-tuning while it runs; each may be left out.
-
-    Attributes:
-        state: gets what begins now, in a few words.
-        progress: called with done and total: cases, or steps of all stages.
-        steps: gets a training's progress: losses and validations.
-        go_on: asked after each step and case; answering False stops the run, to be continued.
-        preview: folder for pictures of a validation case; None: none are drawn.
-        picture: gets the path of each picture, before ``steps`` gets the validation that it belongs to.
-    """
-
-    state: Callable[[str], None] = lambda text: None
-    progress: Callable[[int, int], object] = lambda done, total: None
-    steps: Callable[[TrainingProgress], object] = lambda place: None
-    go_on: GoOn = lambda: True
-    preview: Path | None = None
-    picture: Callable[[str | None], object] = lambda path: None
-
-    def case(self, what: str, done: int, total: int) -> bool:
-        """A :data:`~.build.CaseProgress`."""
-        self.progress(done, total)
-        return self.go_on()
 
 
 @dataclass(frozen=True)
@@ -220,11 +194,17 @@ class _Finetuning:
 
     def _recipe(self) -> Recipe:
         task, grids, values = self.task, [], []
+        kinds: dict[bool, str] = {}
         wanted = task.intensity is None and self._wants_window()
         for case in self.training:
             self._check_go_on()
             image, grid = read_grid(case)
             grids.append(grid)
+            kinds.setdefault(looks_like_ct(image), image.name)
+            if len(kinds) == 2:
+                raise RecipeError(
+                    f"{kinds[True]} looks like a CT, {kinds[False]} does not; train a model on cases of one modality."
+                )
             if wanted:
                 labels = case.read_labels(image, label_values(task.classes))
                 inside = image.array[(labels > 0) & (labels <= len(task.classes))]

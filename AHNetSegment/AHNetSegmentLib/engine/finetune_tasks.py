@@ -17,9 +17,10 @@ from .errors import Cancelled, RecipeError
 
 if TYPE_CHECKING:
     from .cases import StoredCase
-    from .finetune import FinetuneTask, Watch
+    from .finetune import FinetuneTask
     from .finetune_plan import FinetuneSettings
     from .tasks import Context
+    from .training_progress import Watch
 
 JOB_FILE = "job.json"
 FORMAT_VERSION = 1
@@ -212,8 +213,7 @@ def _settings(values: dict[str, Any]) -> FinetuneSettings:
 
 
 def _watch(job: Path, context: Context) -> Watch:
-    from .finetune import Watch
-    from .training_progress import TrainingProgress
+    from .training_progress import TrainingProgress, Watch
 
     pictures: list[str | None] = [None]
 

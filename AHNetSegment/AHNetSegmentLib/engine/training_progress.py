@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..network.ahnet import AHNet
@@ -65,6 +66,32 @@ GoOn = Callable[[], bool]
 
 Validate = Callable[[AHNet], dict[str, Any]]
 """Measures the averaged network; ``dice`` in the result has each class's mean Dice, None where undefined."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of a fine-tuning while it runs; each may be left out.
+
+    Attributes:
+        state: gets what begins now, in a few words.
+        progress: called with done and total: cases, or steps of all stages.
+        steps: gets a training's progress: losses and validations.
+        go_on: asked after each step and case; answering False stops the run, to be continued.
+        preview: folder for pictures of a validation case; None: none are drawn.
+        picture: gets the path of each picture, before ``steps`` gets the validation that it belongs to.
+    """
+
+    state: Callable[[str], None] = lambda text: None
+    progress: Callable[[int, int], object] = lambda done, total: None
+    steps: Callable[[TrainingProgress], object] = lambda place: None
+    go_on: GoOn = lambda: True
+    preview: Path | None = None
+    picture: Callable[[str | None], object] = lambda path: None
+
+    def case(self, what: str, done: int, total: int) -> bool:
+        """A :data:`~.build.CaseProgress`."""
+        self.progress(done, total)
+        return self.go_on()
 
 
 @dataclass

@@ -189,7 +189,7 @@ def _settings(values: Mapping[str, Any]) -> Any:
 
 
 def _watch(progress: Progress | None) -> Any:
-    from ..engine.finetune import Watch
+    from ..engine.training_progress import Watch
 
     if progress is None:
         return Watch()
