@@ -86,6 +86,12 @@ def test_a_patient_is_never_on_both_sides() -> None:
         divide([*cases, blob(4, use="training", group="P")], classes(2), seed=0)
 
 
+def test_cases_that_label_most_are_held_out_first() -> None:
+    cases = [blob(0), blob(1, names=(1,), labelled=(1,)), blob(2), blob(3, names=(2,), labelled=(2,))]
+    for seed in range(8):
+        assert names(divide(cases, classes(2), seed)[1]) in (["0"], ["2"])
+
+
 def test_a_class_is_never_held_out_as_a_whole() -> None:
     cases = [blob(0, labelled=(1, 2)), *(blob(number, names=(1,), labelled=(1,)) for number in range(1, 6))]
     for seed in range(12):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -72,8 +73,9 @@ def _held_out(cases: Sequence[CaseKind], seed: int) -> list[CaseKind]:
     wanted = max(1, round(HELD_OUT_SHARE * len(groups)))
     names = [name for name in groups if all(case.use == "auto" for case in groups[name])]
     held: list[CaseKind] = []
-    for index in np.random.default_rng(seed).permutation(len(names)):
-        group = groups[names[index]]
+    drawn = [groups[names[index]] for index in np.random.default_rng(seed).permutation(len(names))]
+    # What a case does not label, it cannot validate.
+    for group in sorted(drawn, key=lambda group: -max(_count(case) for case in group)):
         rest = _without(cases, [*held, *group])
         if wanted and rest and all(_still_labelled(case, rest) for case in group):
             held += group
@@ -91,6 +93,11 @@ def _still_labelled(case: Divisible, others: Sequence[Divisible]) -> bool:
     if case.labelled is None:
         return any(other.labelled is None for other in others)
     return all(any(_labels(other, label) for other in others) for label in case.labelled)
+
+
+def _count(case: Divisible) -> float:
+    """How many classes a case labels."""
+    return math.inf if case.labelled is None else len(case.labelled)
 
 
 def _labels(case: Divisible, label: int) -> bool:
