@@ -72,7 +72,7 @@ def train(widget: Any, head: Any) -> None:
         host.pump(lambda: own.training.ui.trainButton.enabled, SECONDS)
         host.click(own.training.ui.trainButton)
         host.pump(lambda: own.training.ui.trainProgressBar.value >= 130 or not own.training.busy, 5 * SECONDS)
-        picture(widget, "panel-training.png", 1500)
+        picture(widget, "panel-training.png", 1700)
         own.training.close()
         set_library_folder(None)
 
