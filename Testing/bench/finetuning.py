@@ -47,7 +47,7 @@ ABDOMEN_CASES = {
     "case_0039": ("Spleen", "Left kidney", "Right kidney"),
 }
 """What each of the six cases labels; everything else in it is unknown."""
-ABDOMEN_STEPS = 160
+ABDOMEN_STEPS = 480
 
 
 @dataclass(frozen=True)

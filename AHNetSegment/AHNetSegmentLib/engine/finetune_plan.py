@@ -30,16 +30,15 @@ SLICES_LEARNING_RATE = 5e-4
 VALIDATIONS = 16
 """About so many validations fall into the steps of a run that is not told how often."""
 
-PATCH_VOXELS = 220_000
-"""Of a patch that is not told how large: two of them take some 3 GB of memory at half width."""
+PATCH_VOXELS = 300_000
+"""Of a patch that is not told how large: two of them take some 4 GB of memory at half width."""
 SMALLEST_PATCH = (8, 32, 32)
-IN_PLANE_FAVOUR = 1.5
-"""A patch extends so much further in plane than across the slices: most layers look in plane alone."""
 
 SAME_SPACING = 1.6
 """Cases whose median spacing differs from the base model's by no more than this factor are resampled to the base's."""
-LARGEST_PLANE = 256
-"""Pixels in plane, rows or columns, beyond which cases that choose their own spacing are resampled to fewer."""
+LARGEST_PLANE = 192
+"""Pixels in plane, rows or columns, beyond which cases that choose their own spacing are resampled to fewer: a patch of
+some slices then holds the whole plane."""
 
 FOREGROUND_PERCENTILES = (0.5, 99.5)
 """CT numbers between these percentiles of the labelled voxels, and FOREGROUND_MARGIN more on either side, are kept."""
@@ -161,7 +160,7 @@ def plan_recipe(
     if pretrained and network.width != 1.0:
         raise RecipeError("An ImageNet ResNet-50 has full width; set the width to 1, or start without its file.")
     shape, step = _model_grid(grids, spacing)
-    patch = settings.patch if min(settings.patch) > 0 else patch_size(shape, step)
+    patch = settings.patch if min(settings.patch) > 0 else patch_size(shape)
     _check_patch(patch, settings.batch, network)
     factor = settings.encoder_factor or (ENCODER_FACTOR if alike else 1.0)
     stages = _stages(settings, patch, base is not None, factor)
@@ -188,17 +187,16 @@ def plan_recipe(
     )
 
 
-def patch_size(shape: Sequence[int], step: Sequence[float]) -> tuple[int, int, int]:
-    """(slices, rows, columns) of patches for volumes of a shape (voxels) and spacing (mm) along these axes."""
-    size = [float(length) for length in shape]
-    weights = (IN_PLANE_FAVOUR, 1.0, 1.0)
-    while np.prod(size) > PATCH_VOXELS:
-        free = [axis for axis in range(3) if size[axis] > SMALLEST_PATCH[axis]]
-        if not free:
-            break
-        longest = max(free, key=lambda axis: size[axis] * step[axis] * weights[axis])
-        size[longest] = max(0.95 * size[longest], SMALLEST_PATCH[longest])
-    slices, rows, columns = size
+def patch_size(shape: Sequence[int]) -> tuple[int, int, int]:
+    """(slices, rows, columns) of patches for volumes of a shape: whole planes, of as many slices as there is room for.
+
+    A volume is segmented in whole planes, and the encoder looks across all of a plane: a network that has seen pieces
+    of planes alone, each with its organ in the middle, finds the organ in such pieces and not in a plane.
+    """
+    slices, rows, columns = (float(length) for length in shape)
+    slices = max(min(slices, PATCH_VOXELS / (rows * columns)), min(slices, SMALLEST_PATCH[0]))
+    shrink = min(1.0, (PATCH_VOXELS / (slices * rows * columns)) ** 0.5)
+    rows, columns = max(rows * shrink, SMALLEST_PATCH[1]), max(columns * shrink, SMALLEST_PATCH[2])
     # Multiples of the stride at which the network's first maps are pooled waste nothing at the edges.
     return max(3, round(slices)), _multiple(rows, 8), _multiple(columns, 8)
 
