@@ -509,7 +509,7 @@ def child(study: Path, output: Path, moment: str) -> subprocess.Popen[str]:
     paths = os.pathsep.join([str(TESTING.parent / "AHNetSegment"), str(TESTING)])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
     command = [sys.executable, "-c", CHILD, str(study), str(output), moment]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, encoding="utf-8")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")

@@ -358,5 +358,5 @@ def test_old_cards_are_read_and_the_question_needs_no_torch(tmp_path: Path) -> N
     (tmp_path / "model.json").write_text(json.dumps(facts), encoding="utf-8")
     assert read_card(tmp_path / "model.json").known == {}
     code = "import sys; sys.modules['torch'] = None; from AHNetSegmentLib.engine import familiarity"
-    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr

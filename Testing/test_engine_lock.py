@@ -40,7 +40,7 @@ def holder(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process = subprocess.Popen(
             [sys.executable, "-c", HOLDER, str(tmp_path / "work"), *words],
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             env={**os.environ, "PYTHONPATH": str(LIBRARY)},
             start_new_session=True,
         )
@@ -98,7 +98,7 @@ def test_the_folder_is_free_afterwards_and_after_an_error(tmp_path: Path) -> Non
         raise ZeroDivisionError
     assert (tmp_path / "new" / "work" / LOCK_FILE).is_file()
     code = f"from AHNetSegmentLib.engine.lock import is_locked; print(is_locked({str(tmp_path / 'new' / 'work')!r}))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout == "False\n"
 
 

@@ -18,6 +18,6 @@ def test_a_process_gives_way_once(before: int) -> None:
     code = "import os; from AHNetSegmentLib.engine.priority import give_way\n"
     code += f"os.nice({before} - os.nice(0) if os.nice(0) < {before} else 0)\n"
     code += "give_way(); first = os.nice(0); give_way(); print(first, os.nice(0))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, encoding="utf-8", check=True)
     expected = max(10, os.nice(0))
     assert done.stdout.split() == [str(expected), str(expected)]

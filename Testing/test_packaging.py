@@ -227,7 +227,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         ["cmake", "--build", tree],
         ["cmake", "--install", tree, "--prefix", package, "--component", "RuntimeLibraries"],
     ):
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        done = subprocess.run(list(map(str, command)), capture_output=True, encoding="utf-8", check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "warning" not in done.stderr.lower(), done.stderr
     modules = Path("lib", "Slicer-5.12", "qt-scripted-modules")
@@ -247,7 +247,7 @@ def test_scripts_and_resources_land_side_by_side(built: tuple[Path, Path], numbe
 def test_the_library_finds_its_models_beside_the_script(built: tuple[Path, Path], number: int) -> None:
     code = "from AHNetSegmentLib.engine.package import model_folders; print(*model_folders(), sep='\\n')"
     command = [sys.executable, "-B", "-c", code]
-    done = subprocess.run(command, cwd=built[number], env={}, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=built[number], env={}, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     models = [Path(line) for line in done.stdout.splitlines()]
     assert models

@@ -218,5 +218,5 @@ print("built")
 def test_the_panel_is_built_without_torch() -> None:
     paths = [str(REPOSITORY / "Testing"), str(REPOSITORY / "AHNetSegment")]
     code = WITHOUT_TORCH.format(paths=paths, module=str(MODULE))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=120, check=False)
     assert "built" in done.stdout, done.stderr[-2000:]

@@ -82,7 +82,7 @@ class Bench:
         """The result of a job of jobs.py, which runs as a process of its own."""
         print(f"  {name} {json.dumps(arguments)}", file=sys.stderr, flush=True)
         command = [sys.executable, str(HERE / "jobs.py"), name, json.dumps(arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         if done.returncode:
             raise SystemExit(f"The job {name} failed:\n{done.stderr[-3000:]}")
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
