@@ -51,7 +51,9 @@ def test_cards_and_the_list_of_models_can_be_read_without_torch() -> None:
     code = "import sys; sys.modules['torch'] = None; "
     code += "from AHNetSegmentLib.engine.card import read_card; "
     code += "from AHNetSegmentLib.engine.package import model_folders; print(len(model_folders()))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY.parent, capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=LIBRARY.parent, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 1
 
