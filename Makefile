@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test lint bench bench-finetuning screenshots evaluate-hippocampus clean
+.PHONY: help demo test lint bench bench-finetuning screenshots gallery evaluate-hippocampus clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -46,6 +46,10 @@ bench-finetuning: $(INSTALLED)
 # The panel before, during and after a run and in the middle of a training, into Resources/Screenshots.
 screenshots: $(INSTALLED)
 	$(BIN)/python Testing/screenshots.py
+
+# What each bundled model finds in a case that it has not seen, with labelled data in ../shared, into the same folder.
+gallery: $(INSTALLED)
+	$(BIN)/python Testing/gallery.py
 
 evaluate-hippocampus: $(INSTALLED)
 	$(BIN)/python -m AHNetSegmentLib evaluate --model hippocampus-t1 --data ../shared/data/hippocampus-t1 --split validation
