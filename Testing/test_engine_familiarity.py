@@ -15,8 +15,7 @@ import SimpleITK as sitk
 import torch
 
 from AHNetSegmentLib.engine import build, inference
-from AHNetSegmentLib.engine.build import add_known
-from AHNetSegmentLib.engine.card import Intensity, ModelCard, read_card, write_card
+from AHNetSegmentLib.engine.card import Intensity, ModelCard, read_card
 from AHNetSegmentLib.engine.cases import Case, find_cases
 from AHNetSegmentLib.engine.errors import Cancelled, ModelError, VolumeError
 from AHNetSegmentLib.engine.familiarity import doubts, measure_known, spacing_warnings
@@ -269,7 +268,7 @@ def test_odd_volumes_are_left_to_the_checks_of_the_run() -> None:
         assert isinstance(doubts(Volume(array, Geometry((6, 5, array.shape[0]))), model), list)
 
 
-def test_what_is_known_is_measured_in_the_networks_axes_and_kept_in_the_card(tmp_path: Path) -> None:
+def test_what_is_known_is_measured_in_the_networks_axes(tmp_path: Path) -> None:
     for folder in ("images", "labels"):
         (tmp_path / folder).mkdir()
     for number, thickness in enumerate((4.0, 6.0)):
@@ -279,13 +278,7 @@ def test_what_is_known_is_measured_in_the_networks_axes_and_kept_in_the_card(tmp
         image.SetSpacing((thickness, 2.0, 1.0))
         sitk.WriteImage(image, str(tmp_path / "images" / f"{number}.nii.gz"))
         sitk.WriteImage(image, str(tmp_path / "labels" / f"{number}.nii.gz"))
-    package = tmp_path / "model"
-    package.mkdir()
-    (package / "weights.pt").write_bytes(b"weights")
-    write_card(package / "model.json", card())
-    known = add_known(package, tmp_path).known
-    assert known == read_card(package / "model.json").known
-    assert (package / "weights.pt").read_bytes() == b"weights"
+    known = measure_known(find_cases(tmp_path))
     assert known["cases"] == 2
     assert known["spacing"][0] == [4.0, 6.0]
     assert known["extent"][0] == [40.0, 60.0]

@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from AHNetSegmentLib.engine.augmentation import Augmentation, cut_patch, draw_placement, vary_intensity
-from AHNetSegmentLib.engine.build import evaluate_model, train_model
-from AHNetSegmentLib.engine.card import classes_from_dicts
+from AHNetSegmentLib.engine.build import evaluate_model, refresh_card, train_model
+from AHNetSegmentLib.engine.card import classes_from_dicts, read_card
 from AHNetSegmentLib.engine.cases import find_cases, split_cases
 from AHNetSegmentLib.engine.dataset import BatchStream, PreparedCase, prepare_cases
 from AHNetSegmentLib.engine.errors import Cancelled, RecipeError, ResourceError, VolumeError
@@ -300,6 +300,18 @@ def test_training_learns_and_the_package_that_it_writes_segments(recipe_path: Pa
     again = evaluate_model(model, held_out)
     assert again.mean_dice == pytest.approx(evaluation.mean_dice, abs=1e-6)
     assert str(tmp_path) not in (output / "model.json").read_text(encoding="utf-8")
+    assert model.card.figures["seconds_per_volume"] >= 0
+    assert model.card.figures["mean_dice_before_storage"] == pytest.approx(evaluation.mean_dice, abs=1e-4)
+
+    words = text.replace("For tests.", "For better tests.").replace("seed = 3", 'seed = 3\nknown_failures = "Squares."')
+    (output / "recipe.toml").write_text(words, encoding="utf-8")
+    card = refresh_card(output, data)
+    assert read_card(output / "model.json") == card
+    assert (card.description, card.known_failures) == ("For better tests.", "Squares.")
+    kept = replace(card, description=model.card.description, known_failures="", figures=model.card.figures)
+    assert kept == model.card
+    assert card.figures["mean_dice"] == model.card.figures["mean_dice"]
+    assert load_model(output).card == card
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(recipe_path: Path, data: Path, tmp_path: Path) -> None:

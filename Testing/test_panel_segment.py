@@ -385,3 +385,23 @@ def test_probabilities_and_the_table(widget: Any, volume_node: Any, scene: Any) 
     assert rows[0] == "Segment	Volume (mL)"
     assert [row.split("	")[0] for row in rows[1:]] == ["Hippocampus, anterior", "Hippocampus, posterior"]
     assert float(rows[1].split("	")[1]) > 1
+
+
+def test_the_page_about_a_model_says_what_its_card_says(widget: Any) -> None:
+    from dataclasses import replace
+
+    from AHNetSegmentLib.engine.card import read_card
+    from AHNetSegmentLib.engine.package import find_model
+    from AHNetSegmentLib.scene.model_texts import about_page
+
+    card = read_card(find_model("hippocampus-t1") / "model.json")
+    assert "Known failures" not in about_page(replace(card, known_failures=""))
+    page = about_page(
+        replace(card, known_failures="Lost in <whole> heads.", figures={**card.figures, "seconds_per_volume": 0.1234})
+    )
+    assert "<b>Known failures:</b> Lost in &lt;whole&gt; heads." in page
+    assert "0.123 s a volume" in page
+    assert card.data_licence in page
+    parameters = widget.logic.getParameterNode()
+    parameters.model = "hippocampus-t1"
+    assert card.description[:40] in widget.ui.aboutBrowser.plainText

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import shutil
+import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +18,7 @@ import torch
 
 from .. import __version__
 from ..network.ahnet import AHNet
-from .card import ClassCard, ModelCard, label_values, read_card, write_card
+from .card import ClassCard, ModelCard, label_values, write_card
 from .cases import LabelledCase, find_cases, split_cases
 from .dataset import prepare_cases
 from .device import precision_name
@@ -25,7 +27,7 @@ from .evaluation import Evaluation, LabelPair, evaluate_cases
 from .familiarity import measure_known
 from .files import sha256
 from .inference import InferenceSettings, segment
-from .measures import none_if_undefined
+from .measures import mean_of_defined, none_if_undefined
 from .package import CARD_FILE, Model, check_target, find_model, load_model, save_model
 from .recipe import Recipe, read_recipe
 from .training import Trainer
@@ -104,7 +106,7 @@ def train_model(
         return None
     model = load_model(output)
     evaluation = evaluate_model(model, held_out, progress=progress)
-    write_card(Path(output) / CARD_FILE, replace(model.card, figures=figures_of(evaluation)))
+    write_card(Path(output) / CARD_FILE, replace(model.card, figures=_bundled_figures(evaluation, training)))
     return evaluation
 
 
@@ -138,12 +140,15 @@ def evaluate_model(
     """
     classes = model.card.classes if classes is None else classes
     expected = label_values(classes)
+    seconds: list[float] = []
 
     def pairs() -> Iterator[LabelPair]:
         for number, case in enumerate(cases, start=1):
             volume = case.read_image()
             reference = case.read_labels(volume, expected)
+            began = time.monotonic()
             found = segment(volume, model, settings).labels
+            seconds.append(time.monotonic() - began)
             labelled = case.labelled
             if relabel is not None:
                 found = _relabelled(found, relabel)
@@ -155,7 +160,8 @@ def evaluate_model(
             if progress is not None and not progress("Evaluating cases", number, len(cases)):
                 raise Cancelled("Evaluation was stopped.")
 
-    return evaluate_cases(pairs(), classes, distances=distances)
+    evaluation = evaluate_cases(pairs(), classes, distances=distances)
+    return replace(evaluation, seconds_per_volume=statistics.median(seconds)) if seconds else evaluation
 
 
 def _relabelled(labels: Array, relabel: Mapping[int, int]) -> Array:
@@ -166,12 +172,12 @@ def _relabelled(labels: Array, relabel: Mapping[int, int]) -> Array:
     return renamed
 
 
-def add_known(model_folder: Path, data: Path) -> ModelCard:
-    """Measures what a model's cases look like and writes it into the card of an existing package.
+def refresh_card(model_folder: Path, data: Path) -> ModelCard:
+    """Measures a model anew and writes its card: words from the recipe beside it, figures and looks from its cases.
 
     The weights stay as they are. From the command line::
 
-        python -c "from AHNetSegmentLib.engine.build import add_known; add_known('<model folder>', '<data folder>')"
+        python -c "from AHNetSegmentLib.engine.build import refresh_card; refresh_card('<model folder>', '<data>')"
 
     Args:
         model_folder: the package.
@@ -181,14 +187,24 @@ def add_known(model_folder: Path, data: Path) -> ModelCard:
         The card as written.
 
     Raises:
-        ModelError: the card cannot be read.
-        RecipeError: the data folder holds no cases.
+        ModelError: card or weights cannot be read.
+        RecipeError: the recipe cannot be read, or the data folder lacks its cases.
         VolumeError: an image cannot be used.
         OutputError: the card cannot be written.
     """
-    path = Path(model_folder) / CARD_FILE
-    card = replace(read_card(path), known=measure_known(find_cases(data)))
-    write_card(path, card)
+    folder = Path(model_folder)
+    model = load_model(folder)
+    recipe = read_recipe(folder / RECIPE_FILE)
+    cases, held_out = split_cases(find_cases(data), recipe.validation)
+    words = card_of(recipe)
+    card = replace(
+        words,
+        training=model.card.training,
+        known=measure_known([*cases, *held_out]),
+        figures=_bundled_figures(evaluate_model(model, held_out), model.card.training) if held_out else {},
+        weights_sha256=model.card.weights_sha256,
+    )
+    write_card(folder / CARD_FILE, card)
     return card
 
 
@@ -206,6 +222,7 @@ def card_of(recipe: Recipe) -> ModelCard:
         intensity=recipe.intensity,
         network=recipe.network,
         data_licence=recipe.data_licence,
+        known_failures=recipe.known_failures,
     )
 
 
@@ -217,6 +234,17 @@ def figures_of(evaluation: Evaluation) -> dict[str, Any]:
         "mean_dice": round(evaluation.mean_dice, 4),
         "classes": classes,
     }
+
+
+def _bundled_figures(evaluation: Evaluation, training: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a model made by a recipe: also the time it takes, and the Dice of its weights before storage."""
+    figures = figures_of(evaluation)
+    figures["seconds_per_volume"] = round(evaluation.seconds_per_volume, 2)
+    validations = [entry["validation"]["dice"] for entry in training.get("log", ())]
+    if validations:
+        before = mean_of_defined(value for value in validations[-1].values() if value is not None)
+        figures["mean_dice_before_storage"] = round(before, 4)
+    return figures
 
 
 def versions() -> dict[str, str]:

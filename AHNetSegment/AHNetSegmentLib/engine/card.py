@@ -93,7 +93,7 @@ class ModelCard:
         version: of the model, ``1.0.0``.
         modality: ``MR`` or ``CT``.
         anatomy: what it segments, in words.
-        description: a few sentences: what it is for, what field of view it expects, where it fails.
+        description: a few sentences: what it is for and what field of view it expects.
         classes: without background, labels ascending.
         spacing: mm along (slices, rows, columns) that volumes are resampled to; None: as scanned.
         intensity: how voxel values become network input.
@@ -103,6 +103,7 @@ class ModelCard:
         figures: results, each with what it was measured on.
         known: what the cases looked like that it was made with (``familiarity.measure_known``); empty: not measured.
         weights_sha256: of ``weights.pt``.
+        known_failures: a few sentences: where it was seen to fail; empty: not looked at.
     """
 
     name: str
@@ -120,6 +121,7 @@ class ModelCard:
     figures: dict[str, Any] = field(default_factory=dict)
     known: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
+    known_failures: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -168,6 +170,7 @@ class ModelCard:
             figures=_get(data, "figures", dict),
             known=_get({"known": {}, **data}, "known", dict),
             weights_sha256=_get(data, "weights_sha256", str),
+            known_failures=_get({"known_failures": "", **data}, "known_failures", str),
         )
 
 

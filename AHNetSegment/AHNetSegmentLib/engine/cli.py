@@ -218,6 +218,8 @@ def _models(options: argparse.Namespace, _stop: _StopRequest) -> None:
         classes = ", ".join(f"{item.label} {item.name}" for item in card.classes)
         spacing = " × ".join("as scanned" if step is None else f"{step:g}" for step in card.spacing)
         print(f"{card.title}, version {card.version} ({card.modality})\n{card.anatomy}\n\n{card.description}\n")
+        if card.known_failures:
+            print(f"Known failures: {card.known_failures}\n")
         print(f"Classes: {classes}\nSpacing (slices, rows, columns): {spacing} mm\nData: {card.data_licence}")
         if "mean_dice" in card.figures:
             print(f"Mean Dice {card.figures['mean_dice']} on {card.figures.get('measured_on', '')}")

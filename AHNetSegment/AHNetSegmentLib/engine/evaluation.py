@@ -99,9 +99,15 @@ class ClassSummary:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Cases and what they say together; all cases have the same classes."""
+    """Cases and what they say together; all cases have the same classes.
+
+    Attributes:
+        cases: their measures.
+        seconds_per_volume: median time that a model took for a case; nan where none was measured.
+    """
 
     cases: tuple[CaseMeasures, ...]
+    seconds_per_volume: float = math.nan
 
     @property
     def classes(self) -> tuple[ClassSummary, ...]:

@@ -68,6 +68,7 @@ class Recipe:
         validate_every: steps of a 3D stage between validations, whose best weights are kept; 0: only at its end, and
             the last weights are kept.
         patience: a stage ends after so many validations without a better one; 0: never before its last step.
+        known_failures: see :class:`~.card.ModelCard`.
         base: name of the model that the first stage begins with, as far as its weights fit; empty: random weights.
     """
 
@@ -97,6 +98,7 @@ class Recipe:
     validate_every: int = 0
     patience: int = 0
     base: str = ""
+    known_failures: str = ""
 
     def __post_init__(self) -> None:
         check_classes(self.classes, self.network)

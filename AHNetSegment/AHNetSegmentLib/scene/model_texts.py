@@ -27,14 +27,26 @@ def about_page(card: ModelCard) -> str:
         (_("Structures"), ", ".join(item.name for item in card.classes)),
         (_("Spacing"), f"{spacing} mm ({_('slices × rows × columns')})"),
         (_("Licence of the data"), card.data_licence),
+        *_seconds(card),
         *_origin(card),
     ]
     table = "".join(f"<tr><td><b>{escape(name)}</b>&nbsp;</td><td>{escape(text)}</td></tr>" for name, text in rows)
-    return f"<p>{escape(card.description)}</p><table>{table}</table>{_figures(card)}<p>{escape(_notice())}</p>"
+    failures = ""
+    if card.known_failures:
+        failures = f"<p><b>{escape(_('Known failures'))}:</b> {escape(card.known_failures)}</p>"
+    words = f"<p>{escape(card.description)}</p>{failures}"
+    return f"{words}<table>{table}</table>{_figures(card)}<p>{escape(_notice())}</p>"
 
 
 def _notice() -> str:
     return _("For research only, not for clinical use.")
+
+
+def _seconds(card: ModelCard) -> list[tuple[str, str]]:
+    seconds = card.figures.get("seconds_per_volume")
+    if not isinstance(seconds, int | float):
+        return []
+    return [(_("Time"), _("{seconds} s a volume on two CPU cores").format(seconds=f"{seconds:.3g}"))]
 
 
 def _origin(card: ModelCard) -> list[tuple[str, str]]:
