@@ -323,6 +323,35 @@ def test_a_checkpoint_of_another_recipe_is_refused(recipe_path: Path, data: Path
         Trainer(replace(recipe, seed=4), cases, tmp_path / "work", OPTIONS)
 
 
+def test_a_finished_run_goes_on_with_further_stages_and_in_other_words(
+    recipe_path: Path, data: Path, tmp_path: Path
+) -> None:
+    recipe = read_recipe(recipe_path)
+    cases = prepared(recipe, data, tmp_path / "cache")
+    more = replace(recipe, stages=(*recipe.stages, replace(recipe.stages[-1], steps=3, learning_rate=5e-4)))
+    expected = Trainer(more, cases, tmp_path / "whole", OPTIONS).run()
+    shorter = Trainer(recipe, cases, tmp_path / "work", OPTIONS).run()
+    # As it was, a finished run has nothing left to do.
+    assert_equal_weights(Trainer(recipe, cases, tmp_path / "work", OPTIONS).run(), shorter)
+    longer = Trainer(replace(more, description="Described better."), cases, tmp_path / "work", OPTIONS)
+    assert longer.total == sum(stage.steps for stage in recipe.stages)
+    assert_equal_weights(longer.run(), expected)
+    with pytest.raises(RecipeError, match="another recipe"):
+        Trainer(recipe, cases, tmp_path / "work", OPTIONS)
+
+
+def test_the_stages_that_a_run_has_been_through_are_part_of_it(recipe_path: Path, data: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(recipe_path)
+    cases = prepared(recipe, data, tmp_path / "cache")
+    with pytest.raises(Cancelled):
+        Trainer(recipe, cases, tmp_path / "work", OPTIONS).run(lambda place: place.stage == 0)
+    first, second, last = recipe.stages
+    Trainer(replace(recipe, stages=(first, second, replace(last, steps=99))), cases, tmp_path / "work", OPTIONS)
+    for changed in ((replace(first, steps=99), second, last), (first, replace(second, batch=3), last), (first,)):
+        with pytest.raises(RecipeError, match="another recipe"):
+            Trainer(replace(recipe, stages=changed), cases, tmp_path / "work", OPTIONS)
+
+
 @pytest.mark.parametrize(
     ("found", "put", "said"),
     [

@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ LOG_FILE = "log.json"
 GRADIENT_NORM = 12.0
 POLYNOMIAL_DECAY = 0.9
 AVERAGE_WARM_UP = 10
+WORDS = ("title", "version", "anatomy", "description", "data_licence", "known_failures")
+"""Of a recipe, that decide nothing: another wording is no other run."""
 
 
 class Trainer:
@@ -45,7 +48,8 @@ class Trainer:
     Args:
         recipe: what to do.
         cases: what to train on.
-        work: folder of checkpoint and log; a checkpoint of the same recipe, cases and base in it is continued.
+        work: folder of checkpoint and log; a checkpoint of the same recipe, cases and base in it is continued. Words
+            of the recipe and the stages after the one that the checkpoint is in may have changed.
         options: device, precision, worker processes.
         base: what the first stage's network begins with, as far as it fits; None: random weights.
         processes: that train together; each has its own batches, and the first one validates and writes.
@@ -78,8 +82,7 @@ class Trainer:
             focal_weight=recipe.focal_weight, dice_weight=recipe.dice_weight, gamma=recipe.focal_gamma
         )
         seen = [(case.name, case.labelled, case.stamp) for case in cases]
-        facts = (recipe, seen, list(validation), _digest(base), self.processes.count)
-        self._identity = hashlib.sha256(repr(facts).encode("utf-8")).hexdigest()
+        self._facts = (seen, list(validation), _digest(base), self.processes.count)
         self._state = TrainingState()
         self._best: dict[str, Tensor] | None = None
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
@@ -247,8 +250,10 @@ class Trainer:
         """Writes checkpoint and log; raises OutputError where that fails."""
         if not self.processes.is_first:
             return
+        begun = min(self._state.stage + 1, len(self.recipe.stages))
         checkpoint = {
-            "identity": self._identity,
+            "identity": self._identity(begun),
+            "stages": begun,
             **vars(self._state),
             "network": self.network.state_dict(),
             "average": self.average,
@@ -264,20 +269,30 @@ class Trainer:
         if not path.is_file():
             return
         saved = torch.load(path, map_location=self.device, weights_only=True)
-        if saved["identity"] != self._identity:
+        begun = saved.get("stages", 0)
+        if saved["identity"] != self._identity(begun):
             raise RecipeError(
                 f"{path} belongs to another recipe or other cases; put those back, or start anew in another folder."
             )
         self._state = TrainingState(**{name: saved[name] for name in vars(self._state)})
         self._best = saved["best_weights"]
-        index = min(self._state.stage, len(self.recipe.stages) - 1)
-        self._start_stage(self._new_network(self.recipe.stages[index]))
+        was_complete = self._state.stage == begun
+        self._state.stage = begun - 1
+        self._start_stage(self._new_network(self.recipe.stages[begun - 1]))
         self.network.load_state_dict(saved["network"])
         self.average = saved["average"]
         self.optimizer.load_state_dict(saved["optimizer"])
         # Empty where the run began in another number format.
         if saved["scaler"]:
             self._scaler.load_state_dict(saved["scaler"])
+        if was_complete:
+            self._finish_stage()
+
+    def _identity(self, stages: int) -> str:
+        """Of all that decides the weights up to the end of so many stages."""
+        changed: dict[str, Any] = {"stages": self.recipe.stages[:stages], **dict.fromkeys(WORDS, "")}
+        recipe = replace(self.recipe, **changed)
+        return hashlib.sha256(repr((recipe, *self._facts)).encode("utf-8")).hexdigest()
 
 
 class _Stage:
