@@ -35,8 +35,8 @@ from AHNetSegmentLib.engine.finetune_plan import FinetuneSettings, Identity
 from AHNetSegmentLib.engine.image_io import write_labels
 from AHNetSegmentLib.engine.package import Model, load_model
 from AHNetSegmentLib.engine.start import HEAD, known_classes, starting_weights
-from AHNetSegmentLib.engine.training import CHECKPOINT_FILE, LOG_FILE, Trainer
-from AHNetSegmentLib.engine.training_progress import TrainingProgress, Watch
+from AHNetSegmentLib.engine.training import CHECKPOINT_FILE, Trainer
+from AHNetSegmentLib.engine.training_progress import LOG_FILE, TrainingProgress, Watch
 from AHNetSegmentLib.engine.volume import Volume
 from AHNetSegmentLib.network.resnet import ResNet2d
 from AHNetSegmentLib.network.settings import AHNetSettings

@@ -18,7 +18,7 @@ from AHNetSegmentLib.engine.library import TRAININGS, ModelLibrary
 from AHNetSegmentLib.engine.lock import locked_folder
 from AHNetSegmentLib.engine.package import CARD_FILE, Model, load_model
 from AHNetSegmentLib.engine.tasks import geometry_to_dict
-from AHNetSegmentLib.engine.training import LOG_FILE
+from AHNetSegmentLib.engine.training_progress import LOG_FILE
 from finetune_helpers import SETTINGS, base_model, blob, classes
 
 CASES = 3

@@ -239,7 +239,7 @@ def _report_validation(context: Context, step: int, dice: dict[str, Any], best: 
 
 def _tell_again(job: Path, context: Context) -> None:
     """Reports what a run had reported before it was stopped."""
-    from .training import read_log
+    from .training_progress import read_log
 
     log = read_log(job / WORK)
     pictured = max((entry["total"] for entry in log if "validation" in entry), default=0)
@@ -256,7 +256,7 @@ def _tell_again(job: Path, context: Context) -> None:
 def _logged_picture(job: Path) -> str | None:
     """The picture of the last validation in the log; None where it shows a later one, which a kill took away."""
     from .preview import last_picture
-    from .training import LOG_FILE
+    from .training_progress import LOG_FILE
 
     picture = last_picture(job)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,9 @@ else:
     import tomli as tomllib
 
 Settings = TypeVar("Settings")
+
+WORDS = ("title", "version", "anatomy", "description", "data_licence", "known_failures")
+"""Settings of a recipe that decide no weight."""
 
 STAGE_KINDS = ("slices", "decoder", "all")
 
@@ -116,6 +119,11 @@ class Recipe:
             kernels=self.kernels,
             layers=net.layers,
         )
+
+    def up_to(self, stages: int) -> Recipe:
+        """What decides the weights up to the end of so many stages: the recipe without later ones and without words."""
+        words: dict[str, Any] = dict.fromkeys(WORDS, "")
+        return replace(self, stages=self.stages[:stages], **words)
 
     @property
     def labels(self) -> tuple[int, ...]:

@@ -11,7 +11,6 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,12 @@ from .errors import Cancelled, OutputError, RecipeError, ResourceError
 from .files import write_file, write_text
 from .measures import mean_of_defined
 from .recipe import Recipe, Stage
-from .training_progress import GoOn, Report, TrainingOptions, TrainingProgress, TrainingState, Validate
+from .training_progress import LOG_FILE, GoOn, Report, TrainingOptions, TrainingProgress, TrainingState, Validate
 
 CHECKPOINT_FILE = "checkpoint.pt"
-LOG_FILE = "log.json"
 GRADIENT_NORM = 12.0
 POLYNOMIAL_DECAY = 0.9
 AVERAGE_WARM_UP = 10
-WORDS = ("title", "version", "anatomy", "description", "data_licence", "known_failures")
-"""Of a recipe, that decide nothing: another wording is no other run."""
 
 
 class Trainer:
@@ -290,9 +286,8 @@ class Trainer:
 
     def _identity(self, stages: int) -> str:
         """Of all that decides the weights up to the end of so many stages."""
-        changed: dict[str, Any] = {"stages": self.recipe.stages[:stages], **dict.fromkeys(WORDS, "")}
-        recipe = replace(self.recipe, **changed)
-        return hashlib.sha256(repr((recipe, *self._facts)).encode("utf-8")).hexdigest()
+        facts = (self.recipe.up_to(stages), *self._facts)
+        return hashlib.sha256(repr(facts).encode("utf-8")).hexdigest()
 
 
 class _Stage:
@@ -396,15 +391,6 @@ class _Stage:
     def _stop(self) -> None:
         self._save()
         raise Cancelled(f"Training stopped after {self._state.total} steps; start it again to go on from there.")
-
-
-def read_log(work: Path) -> list[dict[str, Any]]:
-    """What a run has reported up to its last checkpoint: see :attr:`Trainer.log`; empty where there is none."""
-    try:
-        log: list[dict[str, Any]] = json.loads((Path(work) / LOG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return log
 
 
 def _inner_slices(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

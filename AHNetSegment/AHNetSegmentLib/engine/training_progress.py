@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..network.ahnet import AHNet
+
+LOG_FILE = "log.json"
 
 
 @dataclass(frozen=True)
@@ -117,3 +120,12 @@ class TrainingState:
     validated: int = 0
     best: float | None = None
     waited: int = 0
+
+
+def read_log(work: Path) -> list[dict[str, Any]]:
+    """What a run has reported up to its last checkpoint: see :attr:`Trainer.log`; empty where there is none."""
+    try:
+        log: list[dict[str, Any]] = json.loads((Path(work) / LOG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return log
