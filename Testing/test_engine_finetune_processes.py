@@ -13,6 +13,7 @@ import torch
 
 from AHNetSegmentLib.engine.image_io import write_volume
 from AHNetSegmentLib.engine.package import load_model
+from AHNetSegmentLib.engine.training_progress import LOG_FILE
 from AHNetSegmentLib.engine.volume import Volume
 from finetune_helpers import SETTINGS, base_model, blob
 
@@ -25,7 +26,7 @@ from pathlib import Path
 from finetune_helpers import OPTIONS, task
 from AHNetSegmentLib.engine.distribution import Processes
 from AHNetSegmentLib.engine.finetune import _Finetuning
-from AHNetSegmentLib.engine.training_progress import LOG_FILE, Watch
+from AHNetSegmentLib.engine.training_progress import Watch
 from AHNetSegmentLib.engine.package import load_model
 
 base, folder = map(Path, sys.argv[1:])
