@@ -21,7 +21,7 @@ for folder in (REPOSITORY / "AHNetSegment", REPOSITORY / "Testing"):
 from AHNetSegmentLib.engine.card import label_values
 from AHNetSegmentLib.engine.cases import Case, find_cases
 from AHNetSegmentLib.engine.inference import segment
-from AHNetSegmentLib.engine.package import Model, find_model, load_model
+from AHNetSegmentLib.engine.package import Model, find_model, load_model, model_folders
 from AHNetSegmentLib.scene.segments import add_segments, new_segmentation_node
 from AHNetSegmentLib.scene.volumes import volume_from_node
 from rendering import largest_cuts, render_3d, render_slices, segment_points
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("AHNET_SHARED", REPOSITORY.parent / "shared")))
     parser.add_argument("--output", type=Path, default=PICTURES)
-    parser.add_argument("models", nargs="*", default=[name for name in CASES if _is_bundled(name)])
+    parser.add_argument("models", nargs="*", default=[folder.name for folder in model_folders()])
     options = parser.parse_args(arguments)
     app = slicer_app()
     for name in options.models:
@@ -53,9 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found, reference, volume_node = show(app, model, cases[worst["worst_case"]])
         center = largest_cuts(segment_points(reference, volume_node))
         for node, what in ((found, "found"), (reference, "labels")):
-            other = reference if node is found else found
-            other.GetDisplayNode().SetVisibility(False)
-            node.GetDisplayNode().SetVisibility(True)
+            for other in (found, reference):
+                other.GetDisplayNode().SetVisibility(other is node)
             path = options.output / f"{name}-worst-{what}.png"
             render_slices(app, volume_node, node, path, center=center, context_mm=context_mm, pixels=PIXELS)
         print(f"{name}: {CASES[name]}; worst is {worst['worst_case']}")
@@ -83,10 +82,6 @@ def show(app: Any, model: Model, case: Case) -> tuple[Any, Any, Any]:
     add_segments(reference, labels, volume_node, result.classes)
     reference.GetDisplayNode().SetVisibility(False)
     return found, reference, volume_node
-
-
-def _is_bundled(name: str) -> bool:
-    return (REPOSITORY / "Resources" / "Models" / name / "model.json").is_file()
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def test_a_missing_label_is_not_learned_as_background(base: Model, tmp_path: Pat
     assert dice["unknown"]["Anterior"] > 0.7
     assert dice["unknown"]["Posterior"] > 0.7
     # The very same voxels, said to be background: the class is lost.
-    assert dice["background"]["Posterior"] < 0.5
+    assert dice["background"]["Posterior"] < 0.4
     assert dice["unknown"]["Posterior"] > dice["background"]["Posterior"] + 0.3
 
 
@@ -179,13 +179,13 @@ def test_validation_measures_only_what_a_case_labels(base: Model, tmp_path: Path
 
 
 def test_the_weights_of_the_best_validation_are_delivered(base: Model, tmp_path: Path) -> None:
-    result = run(task(base, settings=replace(SETTINGS, steps=24, learning_rate=5e-3, encoder_factor=1.0)), tmp_path)
+    result = run(task(base, settings=replace(SETTINGS, steps=60, learning_rate=5e-3, encoder_factor=1.0)), tmp_path)
     assert result.after is not None
     scores = [np.nanmean([v for v in e["dice"].values() if v is not None]) for e in result.card.training["log"]]
     best = [entry["best"] for entry in result.card.training["log"]]
     assert best[int(np.argmax(scores))]
     assert not any(best[int(np.argmax(scores)) + 1 :])
-    assert result.after.mean_dice == pytest.approx(max(scores), abs=1e-2)
+    assert result.after.mean_dice == pytest.approx(max(scores), abs=2e-3)
     saved = torch.load(tmp_path / "work" / CHECKPOINT_FILE, weights_only=True)
     for name, value in weights(tmp_path).items():
         torch.testing.assert_close(value, saved["best_weights"][name].float(), rtol=1e-3, atol=1e-4)
