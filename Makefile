@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test lint bench bench-finetuning screenshots gallery evaluate-hippocampus clean
+.PHONY: help demo test lint bench bench-finetuning bench-transfer screenshots gallery evaluate-hippocampus clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -42,6 +42,10 @@ $(VENV)/bench-installed: Testing/bench/requirements.txt $(INSTALLED)
 # Fine-tuning on labelled data in ../shared, against training from scratch: an hour.
 bench-finetuning: $(INSTALLED)
 	$(BIN)/python Testing/bench/finetuning.py $(BENCH)
+
+# The training's 2D stage and transfer, against 3D from the first step on: an hour.
+bench-transfer: $(INSTALLED)
+	$(BIN)/python Testing/bench/transfer.py $(BENCH)
 
 # The panel before, during and after a run and in the middle of a training, into Resources/Screenshots.
 screenshots: $(INSTALLED)

@@ -475,6 +475,15 @@ def test_rotation_keeps_distances_in_mm_on_anisotropic_voxels() -> None:
     np.testing.assert_allclose(after, before, rtol=1e-6)
 
 
+def test_a_shift_is_in_mm_along_each_axis() -> None:
+    spacing = (2.0, 1.0, 0.5)
+    settings = Augmentation(shift=(6.0, 0.0, 10.0))
+    rng = np.random.default_rng(0)
+    shifts = np.array([draw_placement(rng, (5, 6, 7), spacing, settings).centre - (5, 6, 7) for _ in range(500)])
+    assert not shifts[:, 1].any()
+    np.testing.assert_allclose(np.abs(shifts * spacing).max(axis=0), (6.0, 0.0, 10.0), atol=0.1)
+
+
 def test_intensity_changes_are_finite_and_really_change_the_patch() -> None:
     settings = Augmentation(
         contrast=0.3, brightness=0.3, gamma=0.4, noise=0.2, blur=1.0, coarse=2.0, shading=0.3, probability=1.0

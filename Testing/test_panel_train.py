@@ -91,6 +91,7 @@ class Panel:
         self.train = TrainSection(
             self.ui, self.cases, self.shelf, worker, lambda: self.library, self.trained.append, device=lambda: "cpu"
         )
+        self.ui.baseSelector.currentIndex = self.ui.baseSelector.findData(BASE)
         self.window.resize(420, 900)
         self.window.show()
 
@@ -227,7 +228,7 @@ def test_a_name_is_suggested_until_the_person_types_one(panel: Panel) -> None:
     assert panel.ui.newTitleEdit.text == "New model"
     assert panel.ui.trainModalitySelector.visible
     panel.ui.newTitleEdit.text = "Mine"
-    panel.ui.baseSelector.currentIndex = 0
+    panel.ui.baseSelector.currentIndex = panel.ui.baseSelector.findData(BASE)
     assert panel.ui.newTitleEdit.text == "Mine"
 
 

@@ -127,19 +127,20 @@ def _partly(case: Case, labelled: Sequence[int]) -> Case:
 def run(name: str, what: FinetuneTask, unseen: Sequence[Case], work: Path) -> Run:
     """Trains and measures."""
     bar = ProgressBar(name)
-    began, cpu = time.monotonic(), _cpu_seconds()
+    began, cpu = time.monotonic(), cpu_seconds()
     watch = Watch(progress=bar.show)
     result = finetune(what, work / "model", work, TrainingOptions(device="cpu", workers=1), watch)
     bar.close()
     assert result is not None
-    minutes, cpu_minutes = (time.monotonic() - began) / 60, (_cpu_seconds() - cpu) / 60
+    minutes, cpu_minutes = (time.monotonic() - began) / 60, (cpu_seconds() - cpu) / 60
     found = evaluate_model(load_model(result.folder), unseen, distances=False)
     print(found.table())
     dice = {item.name: item.dice.to_dict() for item in found.classes}
     return Run(name, minutes, cpu_minutes, sum(stage["steps"] for stage in result.card.training["stages"]), dice)
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
+    """Of this process and the ones that it has waited for."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 

@@ -26,7 +26,7 @@ class Augmentation:
         rotation: largest angle in degrees about the (slice, row, column) axis.
         scale: largest relative change of size, common to all axes.
         stretch: largest further relative change of size of each axis by itself.
-        shift: largest shift in mm of patches that are not centred on a random voxel.
+        shift: largest shift in mm along the (slice, row, column) axis, from where the patch was centred.
         bend: standard deviation in mm of a smooth displacement.
         mirror: probability of mirroring the (slice, row, column) axis.
         mirror_swaps: pairs of labels that trade places when the column (left-right) axis is mirrored.
@@ -43,7 +43,7 @@ class Augmentation:
     rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: float = 0.0
     stretch: float = 0.0
-    shift: float = 0.0
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
     bend: float = 0.0
     mirror: tuple[float, float, float] = (0.0, 0.0, 0.0)
     mirror_swaps: tuple[tuple[int, int], ...] = ()
@@ -85,7 +85,7 @@ def draw_placement(
     factors = np.where(mirrored, -factors, factors)
     turned = _rotation(angles) @ np.diag(factors)
     matrix = (turned * step[None, :]) / step[:, None]
-    shift = settings.shift * rng.uniform(-1, 1, 3) / step
+    shift = np.asarray(settings.shift) * rng.uniform(-1, 1, 3) / step
     displacement = None
     if settings.bend > 0 and rng.random() < 0.5:
         displacement = rng.normal(0, settings.bend, (3, 4, 4, 4)) / step[:, None, None, None]

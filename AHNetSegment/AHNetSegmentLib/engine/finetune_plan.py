@@ -214,7 +214,7 @@ def augmentation(step: Sequence[float], modality: str) -> Augmentation:
         rotation=(20.0, 0.0, 0.0) if step[0] > 2 * in_plane else (15.0, 10.0, 10.0),
         scale=0.15,
         stretch=0.1,
-        shift=8 * in_plane,
+        shift=(8 * in_plane,) * 3,
         bend=1.5 * in_plane,
         contrast=0.2 if is_ct else 0.3,
         brightness=0.2 if is_ct else 0.3,
