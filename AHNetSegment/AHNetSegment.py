@@ -86,6 +86,23 @@ class Precision(enum.Enum):
         return _("Automatic") if self.value == "auto" else self.value
 
 
+class Pieces(enum.Enum):
+    """Which connected pieces of a segment stay."""
+
+    MODEL = "model"
+    LARGEST = "largest"
+    ALL = "all"
+
+    def label(self) -> str:
+        """What the panel calls it."""
+        names = {"model": _("As the model says"), "largest": _("Only the largest of each"), "all": _("All")}
+        return names[self.value]
+
+    def keep_largest(self) -> bool | None:
+        """What the engine calls it."""
+        return None if self is Pieces.MODEL else self is Pieces.LARGEST
+
+
 @parameterNodeWrapper
 class AHNetSegmentParameterNode:
     """What is chosen in the panel; it is saved with the scene.
@@ -100,7 +117,7 @@ class AHNetSegmentParameterNode:
         precision: in which number format.
         windowMemory: MB for the network's maps; 0: automatic.
         smoothing: of the segments' borders, mm.
-        keepLargest: only the largest piece of each segment stays.
+        pieces: which pieces of a segment stay.
         probabilities: also makes a volume of each segment's probability.
     """
 
@@ -113,7 +130,7 @@ class AHNetSegmentParameterNode:
     precision: Precision = Precision.AUTO
     windowMemory: Annotated[int, WithinRange(0, 1_000_000)] = 0
     smoothing: Annotated[float, WithinRange(0, 20)] = 0.0
-    keepLargest: bool = False
+    pieces: Pieces = Pieces.MODEL
     probabilities: bool = False
 
 

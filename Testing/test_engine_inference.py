@@ -169,13 +169,21 @@ def test_probabilities_agree_with_the_labels() -> None:
     np.testing.assert_array_equal(most[certain], result.labels[certain])
 
 
-def test_only_the_largest_piece_is_kept_when_asked_for() -> None:
+@pytest.mark.parametrize(
+    ("one_piece", "keep_largest", "lost"),
+    [((), True, (2, 1)), ((), None, (0, 0)), ((1,), None, (2, 0)), ((1, 2), None, (2, 1)), ((1, 2), False, (0, 0))],
+)
+def test_the_largest_piece_alone_is_kept_where_asked_for_or_where_the_model_says_so(
+    one_piece: tuple[int, ...], keep_largest: bool | None, lost: tuple[int, int]
+) -> None:
     volume = object_volume()
     volume.array[7, 1, 1:3] = 60
-    kept = segment(volume, brightness_model(), InferenceSettings(device="cpu", precision="float32", keep_largest=True))
-    assert kept.labels[7, 1, 1] == 0
-    assert (kept.labels == 1).sum() == (expected_labels(volume) == 1).sum() - 2
-    assert (kept.labels == 2).sum() == (expected_labels(volume) == 2).sum()
+    volume.array[0, 13, 16] = 100
+    settings = InferenceSettings(device="cpu", precision="float32", keep_largest=keep_largest)
+    kept = segment(volume, brightness_model(one_piece=one_piece), settings).labels
+    assert (kept[7, 1, 1], kept[0, 13, 16]) == (0 if lost[0] else 1, 0 if lost[1] else 2)
+    expected = expected_labels(volume)
+    assert tuple((expected == label).sum() - (kept == label).sum() for label in (1, 2)) == lost
 
 
 def test_a_run_can_be_cancelled_before_its_end() -> None:

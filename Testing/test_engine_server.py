@@ -160,7 +160,7 @@ def arguments_for(folder: Path, model: Path, volume: Volume, **changes: Any) -> 
         "device": "cpu",
         "precision": "float32",
         "window_memory": None,
-        "keep_largest": False,
+        "keep_largest": None,
         "probabilities": False,
         "output": str(folder / "output"),
         **changes,

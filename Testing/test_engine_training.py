@@ -303,12 +303,16 @@ def test_training_learns_and_the_package_that_it_writes_segments(recipe_path: Pa
     assert model.card.figures["seconds_per_volume"] >= 0
     assert model.card.figures["mean_dice_before_storage"] == pytest.approx(evaluation.mean_dice, abs=1e-4)
 
-    words = text.replace("For tests.", "For better tests.").replace("seed = 3", 'seed = 3\nknown_failures = "Squares."')
+    words = text.replace("For tests.", "For better tests.").replace(
+        "seed = 3", 'seed = 3\nknown_failures = "Squares."\none_piece = [1]'
+    )
     (output / "recipe.toml").write_text(words, encoding="utf-8")
     card = refresh_card(output, data)
     assert read_card(output / "model.json") == card
-    assert (card.description, card.known_failures) == ("For better tests.", "Squares.")
-    kept = replace(card, description=model.card.description, known_failures="", figures=model.card.figures)
+    assert (card.description, card.known_failures, card.one_piece) == ("For better tests.", "Squares.", (1,))
+    kept = replace(
+        card, description=model.card.description, known_failures="", one_piece=(), figures=model.card.figures
+    )
     assert kept == model.card
     assert card.figures["mean_dice"] == model.card.figures["mean_dice"]
     assert load_model(output).card == card

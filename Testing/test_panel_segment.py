@@ -322,7 +322,7 @@ def test_what_was_chosen_is_saved_with_the_scene(widget: Any, volume_node: Any, 
     parameters = choose(widget, volume_node)
     parameters.smoothing = 1.5
     parameters.leftOut = ["Hippocampus, posterior"]
-    parameters.keepLargest = True
+    parameters.pieces = type(parameters.pieces).ALL
     folder = tmp_path / "Größe und Ähnliches, 脑"
     folder.mkdir()
     path = folder / "scene one.mrml"
@@ -333,7 +333,7 @@ def test_what_was_chosen_is_saved_with_the_scene(widget: Any, volume_node: Any, 
     scene.SetURL(str(path))
     scene.Connect()
     loaded = widget.logic.getParameterNode()
-    assert (loaded.smoothing, loaded.leftOut, loaded.keepLargest) == (1.5, ["Hippocampus, posterior"], True)
+    assert (loaded.smoothing, loaded.leftOut, loaded.pieces.value) == (1.5, ["Hippocampus, posterior"], "all")
     assert loaded.model == "hippocampus-t1"
     assert loaded.inputVolume.GetName() == "Example"
 

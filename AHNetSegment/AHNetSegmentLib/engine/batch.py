@@ -207,6 +207,7 @@ def _key(settings: InferenceSettings, card: ModelCard) -> dict[str, Any]:
             "region": None if region is None else [list(region.start), list(region.stop)],
             "precision": settings.precision,
             "keep_largest": settings.keep_largest,
+            "one_piece": list(card.one_piece) if settings.keep_largest is None else [],
             "smoothing": float(settings.smoothing),
             "classes": [item.label for item in check_settings(settings, card)],
         },

@@ -223,6 +223,7 @@ def card_of(recipe: Recipe) -> ModelCard:
         network=recipe.network,
         data_licence=recipe.data_licence,
         known_failures=recipe.known_failures,
+        one_piece=recipe.one_piece,
     )
 
 

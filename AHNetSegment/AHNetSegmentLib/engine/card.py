@@ -104,6 +104,7 @@ class ModelCard:
         known: what the cases looked like that it was made with (``familiarity.measure_known``); empty: not measured.
         weights_sha256: of ``weights.pt``.
         known_failures: a few sentences: where it was seen to fail; empty: not looked at.
+        one_piece: labels of the classes of which, unless asked otherwise, only the largest connected piece is kept.
     """
 
     name: str
@@ -122,10 +123,12 @@ class ModelCard:
     known: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
     known_failures: str = ""
+    one_piece: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
         check_classes(self.classes, self.network)
+        check_one_piece(self.one_piece, self.classes)
         for value in self.spacing:
             if value is not None and not value > 0:
                 raise ValueError("every spacing must be above zero, or null for 'as scanned'")
@@ -171,6 +174,7 @@ class ModelCard:
             known=_get({"known": {}, **data}, "known", dict),
             weights_sha256=_get(data, "weights_sha256", str),
             known_failures=_get({"known_failures": "", **data}, "known_failures", str),
+            one_piece=tuple(_get({"one_piece": [], **data}, "one_piece", list)),
         )
 
 
@@ -211,6 +215,12 @@ def check_classes(classes: Sequence[ClassCard], network: AHNetSettings) -> None:
         raise ValueError(
             f"the network has {network.classes} outputs, but there are {len(labels)} classes and background"
         )
+
+
+def check_one_piece(labels: Sequence[int], classes: Sequence[ClassCard]) -> None:
+    """Raises ValueError unless all of the labels are those of classes."""
+    if unknown := [label for label in labels if label not in [item.label for item in classes]]:
+        raise ValueError(f"'one_piece' has the label {unknown[0]}, which no class has")
 
 
 def label_values(classes: Sequence[ClassCard]) -> tuple[int, ...]:

@@ -220,6 +220,8 @@ def _models(options: argparse.Namespace, _stop: _StopRequest) -> None:
         print(f"{card.title}, version {card.version} ({card.modality})\n{card.anatomy}\n\n{card.description}\n")
         if card.known_failures:
             print(f"Known failures: {card.known_failures}\n")
+        if pieces := [item.name for item in card.classes if item.label in card.one_piece]:
+            print(f"Of which only the largest piece is kept, unless asked otherwise: {', '.join(pieces)}\n")
         print(f"Classes: {classes}\nSpacing (slices, rows, columns): {spacing} mm\nData: {card.data_licence}")
         if "mean_dice" in card.figures:
             print(f"Mean Dice {card.figures['mean_dice']} on {card.figures.get('measured_on', '')}")
@@ -262,7 +264,11 @@ def _parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(add_help=False)
     result.add_argument("--model", required=True, help="name of a model, or its folder")
     result.add_argument("--classes", nargs="+", metavar="CLASS", help="only these classes, by name or number")
-    result.add_argument("--keep-largest", action="store_true", help="keep the largest piece of each class")
+    result.add_argument(
+        "--keep-largest",
+        action=argparse.BooleanOptionalAction,
+        help="keep only the largest piece of each class, or all pieces; default: as the model says",
+    )
     result.add_argument("--smooth", type=float, default=0.0, metavar="MM", help="smooth the borders by 0 to 20 mm")
     result.add_argument("--window-memory", type=_positive, metavar="MB", help="memory for the network's maps")
 

@@ -33,7 +33,8 @@ class InferenceSettings:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``auto``, ``float32``, ``bfloat16``, ``float16``.
         window_memory: MB that the network's maps may take; None: from the free memory of the device.
-        keep_largest: of each class, only the largest connected piece is kept.
+        keep_largest: of each class, only the largest connected piece is kept; None: of those that the card names in
+            ``one_piece``.
         probabilities: also return each class's probability.
         smoothing: standard deviation in mm of the Gaussian that smooths the borders; 0: none.
         classes: the labels to keep, all else becomes background; None: all of the model's.
@@ -43,7 +44,7 @@ class InferenceSettings:
     device: str = "auto"
     precision: str = "auto"
     window_memory: float | None = None
-    keep_largest: bool = False
+    keep_largest: bool | None = None
     probabilities: bool = False
     smoothing: float = 0.0
     classes: tuple[int, ...] | None = None
@@ -198,13 +199,17 @@ def _finish(result: Segmentation, card: ModelCard, settings: InferenceSettings) 
             kept[item.label] = item.label
         for plane in labels:
             plane[...] = kept[plane]
-    if settings.keep_largest:
-        keep_largest_pieces(labels, result.classes)
+    whole = [item for item in result.classes if _in_one_piece(item, card, settings)]
+    keep_largest_pieces(labels, whole)
     if settings.smoothing:
         labels[...], unchanged = smooth_labels(labels, result.geometry.spacing, settings.smoothing)
         names = ", ".join(item.name for item in result.classes if item.label in unchanged)
         if names:
             result.warnings.append(f"Too small to be smoothed by {settings.smoothing:g} mm and left as found: {names}.")
+
+
+def _in_one_piece(item: ClassCard, card: ModelCard, settings: InferenceSettings) -> bool:
+    return item.label in card.one_piece if settings.keep_largest is None else settings.keep_largest
 
 
 def limit_to_mask(result: Segmentation, mask: Array) -> None:

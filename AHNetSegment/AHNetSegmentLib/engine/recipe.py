@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ..network.settings import AHNetSettings, MCGCNSettings
 from .augmentation import Augmentation
-from .card import ClassCard, Intensity, check_classes, classes_from_dicts, label_values
+from .card import ClassCard, Intensity, check_classes, check_one_piece, classes_from_dicts, label_values
 from .errors import RecipeError
 
 if sys.version_info >= (3, 11):
@@ -72,6 +72,7 @@ class Recipe:
             the last weights are kept.
         patience: a stage ends after so many validations without a better one; 0: never before its last step.
         known_failures: see :class:`~.card.ModelCard`.
+        one_piece: see there.
         base: name of the model that the first stage begins with, as far as its weights fit; empty: random weights.
     """
 
@@ -102,9 +103,11 @@ class Recipe:
     patience: int = 0
     base: str = ""
     known_failures: str = ""
+    one_piece: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_classes(self.classes, self.network)
+        check_one_piece(self.one_piece, self.classes)
         if self.network.in_channels != 1:
             raise ValueError("the network's in_channels must be 1: a case has one image")
 

@@ -48,8 +48,8 @@ def segment_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
             (folder of the package), ``output`` (folder for the results). And, if wanted: ``name`` (what messages call
             the volume), ``region`` ({"start": [i, j, k], "stop": [i, j, k]}), ``mask`` (path of an .npy
             file, bool, of the region's shape (k, j, i): all else becomes background), ``device``, ``precision``,
-            ``window_memory`` (MB), ``keep_largest``, ``smoothing`` (mm), ``classes`` (labels to keep),
-            ``probabilities``, ``report`` (True or False).
+            ``window_memory`` (MB), ``keep_largest`` (None: as the model says), ``smoothing`` (mm), ``classes`` (labels
+            to keep), ``probabilities``, ``report`` (True or False).
         context: progress counts slices.
 
     Returns:
@@ -70,7 +70,7 @@ def segment_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
         device=arguments.get("device") or "auto",
         precision=arguments.get("precision") or "auto",
         window_memory=arguments.get("window_memory"),
-        keep_largest=bool(arguments.get("keep_largest")),
+        keep_largest=arguments.get("keep_largest"),
         probabilities=bool(arguments.get("probabilities")),
         smoothing=float(arguments.get("smoothing") or 0.0),
         classes=tuple(arguments["classes"]) if arguments.get("classes") is not None else None,

@@ -25,6 +25,7 @@ def about_page(card: ModelCard) -> str:
         (_("Version"), card.version),
         (_("Modality"), card.modality),
         (_("Structures"), ", ".join(item.name for item in card.classes)),
+        *_one_piece(card),
         (_("Spacing"), f"{spacing} mm ({_('slices × rows × columns')})"),
         (_("Licence of the data"), card.data_licence),
         *_seconds(card),
@@ -40,6 +41,11 @@ def about_page(card: ModelCard) -> str:
 
 def _notice() -> str:
     return _("For research only, not for clinical use.")
+
+
+def _one_piece(card: ModelCard) -> list[tuple[str, str]]:
+    names = ", ".join(item.name for item in card.classes if item.label in card.one_piece)
+    return [(_("Only the largest piece is kept of"), names)] if names else []
 
 
 def _seconds(card: ModelCard) -> list[tuple[str, str]]:

@@ -261,7 +261,7 @@ class SegmentPanel:
             device=parameters.device.value,
             precision=parameters.precision.value,
             window_memory=float(parameters.windowMemory) or None,
-            keep_largest=parameters.keepLargest,
+            keep_largest=parameters.pieces.keep_largest(),
             smoothing=parameters.smoothing,
             probabilities=parameters.probabilities,
             classes=tuple(item.label for item in classes),

@@ -28,7 +28,7 @@ class Settings:
     device: str = "auto"
     precision: str = "auto"
     window_memory: float | None = None
-    keep_largest: bool = False
+    keep_largest: bool | None = None
     smoothing: float = 0.0
     probabilities: bool = False
     classes: tuple[int, ...] | None = None
