@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test lint bench bench-finetuning bench-transfer screenshots gallery evaluate-hippocampus clean
+.PHONY: help demo test lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -54,6 +54,16 @@ screenshots: $(INSTALLED)
 # What each bundled model finds in a case that it has not seen, with labelled data in ../shared, into the same folder.
 gallery: $(INSTALLED)
 	$(BIN)/python Testing/gallery.py
+
+# The README's tables of what each bundled model reaches, from its card.
+model-tables: $(INSTALLED)
+	$(BIN)/python Testing/model_tables.py
+
+evaluate-abdomen: $(INSTALLED)
+	$(BIN)/python -m AHNetSegmentLib evaluate --model abdomen-ct --data ../shared/data/abdomen-ct --split validation
+
+evaluate-cardiac: $(INSTALLED)
+	$(BIN)/python -m AHNetSegmentLib evaluate --model cardiac-cine --data ../shared/data/cardiac-cine --split validation
 
 evaluate-hippocampus: $(INSTALLED)
 	$(BIN)/python -m AHNetSegmentLib evaluate --model hippocampus-t1 --data ../shared/data/hippocampus-t1 --split validation

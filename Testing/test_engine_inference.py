@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,13 +123,14 @@ def test_tiles_in_plane_are_blended_without_a_seam() -> None:
     np.testing.assert_array_equal(segment(volume, brightness_model(), settings).labels, expected_labels(volume))
 
 
-def test_tiles_of_a_real_network_give_nearly_what_whole_slices_give() -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_tiles_of_a_real_network_give_nearly_what_whole_slices_give(mirrored: bool) -> None:
     settings = AHNetSettings(classes=3, width=0.125, slice_strides=(1, 1, 1, 2, 1), pyramid_levels=0)
-    model = random_model(network=settings)
+    model = random_model(network=settings, test_time_mirroring=mirrored)
     volume = noise_volume((90, 150, 130))
     whole = segment(volume, model, EXACT)
     network = model.for_inference(torch.device("cpu"), torch.float32)
-    needed = network.memory_bytes(volume.array.shape) / 2**20
+    needed = (1 + mirrored) * network.memory_bytes(volume.array.shape) / 2**20
     tiles = segment(volume, model, InferenceSettings(None, "cpu", "float32", needed * 0.6))
     assert len(np.unique(whole.labels)) == 3
     assert (whole.labels == tiles.labels).mean() > 0.97
@@ -184,6 +186,32 @@ def test_the_largest_piece_alone_is_kept_where_asked_for_or_where_the_model_says
     assert (kept[7, 1, 1], kept[0, 13, 16]) == (0 if lost[0] else 1, 0 if lost[1] else 2)
     expected = expected_labels(volume)
     assert tuple((expected == label).sum() - (kept == label).sum() for label in (1, 2)) == lost
+
+
+def test_with_mirroring_the_mirror_image_has_the_mirrored_result() -> None:
+    volume = noise_volume((9, 70, 75), spacing=(1.0, 1.0, 3.0))
+    mirror_image = replace(volume, array=np.ascontiguousarray(volume.array[:, :, ::-1]))
+    plain, model = random_model(), random_model(test_time_mirroring=True)
+    found = segment(volume, model, EXACT).labels
+    differs = found != segment(mirror_image, model, EXACT).labels[:, :, ::-1]
+    assert differs.mean() < 1e-4
+    assert (found != segment(volume, plain, EXACT).labels).mean() > 0.01
+
+
+def test_with_mirroring_the_mean_of_both_logits_counts() -> None:
+    volume = noise_volume((9, 33, 46), spacing=(1.0, 1.0, 3.0))
+    model = random_model(test_time_mirroring=True)
+    image = torch.from_numpy(volume.array)[None, None] / 50 - 1
+    with torch.inference_mode():
+        logits = model.network(image) + model.network(image.flip(-1)).flip(-1)
+    found = segment(volume, model, EXACT).labels
+    assert (found == logits[0].argmax(dim=0).numpy()).mean() > 0.9999
+
+
+def test_nothing_is_mirrored_where_columns_do_not_cross_sides() -> None:
+    volume = noise_volume((20, 33, 9), spacing=(3.0, 1.0, 1.0))
+    found = [segment(volume, random_model(test_time_mirroring=on), EXACT).labels for on in (False, True)]
+    np.testing.assert_array_equal(*found)
 
 
 def test_a_run_can_be_cancelled_before_its_end() -> None:
@@ -293,11 +321,11 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, kind: str, error: RuntimeEr
     real = inference.Pipeline
 
     class ShortOfMemory(real):  # type: ignore[misc, valid-type]
-        def __init__(self, model, scan, spacing, intensities, device, precision, memory_mb) -> None:  # type: ignore[no-untyped-def]
+        def __init__(self, model, scan, spacing, intensities, device, precision, memory_mb, mirrored) -> None:  # type: ignore[no-untyped-def]
             tried.append((device.type, memory_mb))
             self.fails = device.type == kind
             cpu = torch.device("cpu")
-            super().__init__(model, scan, spacing, intensities, cpu, torch.float32, memory_mb)
+            super().__init__(model, scan, spacing, intensities, cpu, torch.float32, memory_mb, mirrored)
 
         def write(self, labels, shares, progress=None) -> None:  # type: ignore[no-untyped-def]
             if self.fails:

@@ -479,6 +479,19 @@ def test_rotation_keeps_distances_in_mm_on_anisotropic_voxels() -> None:
     np.testing.assert_allclose(after, before, rtol=1e-6)
 
 
+@pytest.mark.parametrize("mirror", ["mirror = [0.5, 0.5, 0.0]", "mirror = [0.0, 0.0, 0.5]\nmirror_swaps = [[1, 2]]"])
+def test_mirroring_at_test_time_needs_a_training_that_mirrors(tmp_path: Path, mirror: str) -> None:
+    path = tmp_path / "recipe.toml"
+    text = RECIPE.replace("mirror = [0.0, 0.0, 0.5]", mirror).replace(
+        "seed = 3", "seed = 3\ntest_time_mirroring = true"
+    )
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match="needs a training that mirrors left and right"):
+        read_recipe(path)
+    path.write_text(text.replace(mirror, "mirror = [0.0, 0.0, 0.5]"), encoding="utf-8")
+    assert read_recipe(path).test_time_mirroring
+
+
 def test_a_shift_is_in_mm_along_each_axis() -> None:
     spacing = (2.0, 1.0, 0.5)
     settings = Augmentation(shift=(6.0, 0.0, 10.0))

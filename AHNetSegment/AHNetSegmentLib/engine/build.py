@@ -224,6 +224,7 @@ def card_of(recipe: Recipe) -> ModelCard:
         data_licence=recipe.data_licence,
         known_failures=recipe.known_failures,
         one_piece=recipe.one_piece,
+        test_time_mirroring=recipe.test_time_mirroring,
     )
 
 

@@ -105,6 +105,8 @@ class ModelCard:
         weights_sha256: of ``weights.pt``.
         known_failures: a few sentences: where it was seen to fail; empty: not looked at.
         one_piece: labels of the classes of which, unless asked otherwise, only the largest connected piece is kept.
+        test_time_mirroring: the mirror image, left and right exchanged, is segmented too, and the mean of the logits
+            counts; for models without classes of one side.
     """
 
     name: str
@@ -124,6 +126,7 @@ class ModelCard:
     weights_sha256: str = ""
     known_failures: str = ""
     one_piece: tuple[int, ...] = ()
+    test_time_mirroring: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -175,6 +178,7 @@ class ModelCard:
             weights_sha256=_get(data, "weights_sha256", str),
             known_failures=_get({"known_failures": "", **data}, "known_failures", str),
             one_piece=tuple(_get({"one_piece": [], **data}, "one_piece", list)),
+            test_time_mirroring=_flag(data, "test_time_mirroring"),
         )
 
 
@@ -264,6 +268,13 @@ def _get(data: Mapping[str, Any], key: str, kind: type[Kind]) -> Kind:
     if not fits:
         raise ValueError(f"the field '{key}' must be of type {kind.__name__}")
     return cast(Kind, value)
+
+
+def _flag(data: Mapping[str, Any], key: str) -> bool:
+    value = data.get(key, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"the field '{key}' must be true or false")
+    return value
 
 
 def _check_known(known: Mapping[str, Any]) -> None:

@@ -116,6 +116,7 @@ def segment(
     if settings.probabilities:
         result.probabilities = np.zeros((len(classes), *volume.geometry.shape), np.uint8)
     spacing = orientation.spacing(volume.geometry)
+    mirrored = model.card.test_time_mirroring and orientation.columns_cross_sides(volume.geometry)
     labels = orientation.apply(result.labels[region.slices])
     shares: list[Array | None] | None = None
     if result.probabilities is not None:
@@ -125,7 +126,7 @@ def segment(
     for device, memory, remedy in _attempts(choose_device(settings.device), settings.window_memory):
         precision = choose_precision(settings.precision, device)
         try:
-            pipeline = Pipeline(model, scan, spacing, intensities, device, precision, memory)
+            pipeline = Pipeline(model, scan, spacing, intensities, device, precision, memory, mirrored)
             pipeline.write(labels, shares, progress)
             break
         except RuntimeError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import tee
 from typing import Protocol
 
 import numpy as np
@@ -59,6 +60,7 @@ class Pipeline:
         device: where the network runs.
         precision: its number format.
         memory_mb: what a window may take.
+        mirrored: whether the mirror image along the columns counts too.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Pipeline:
         device: torch.device,
         precision: torch.dtype,
         memory_mb: float,
+        mirrored: bool = False,
     ) -> None:
         card = model.card
         self.box = self._searched(scan, intensities.lower, card.network)
@@ -82,8 +85,10 @@ class Pipeline:
         self.grid = ModelGrid.of(self.scan.shape, spacing, card.spacing)
         self.network: Network = model.for_inference(device, precision)
         self.classes = card.network.classes
+        self.mirrored = mirrored
         self.batch_bytes = batch_bytes(device, memory_mb)
-        kept = self.network.memory_bytes(self.grid.model, self.batch_bytes, remade=False) / 2**20
+        self.remade = False
+        kept = self._memory(self.grid.model) / 2**20
         self.remade = kept > (min(memory_mb, KEPT_MB) if device.type == "cpu" else memory_mb)
         self.chunks = plan_windows(self.grid.model, card.network, self._memory, memory_mb)
         self.transport = Transport(device)
@@ -94,7 +99,7 @@ class Pipeline:
         return self.box is None
 
     def _memory(self, size: Sequence[int]) -> float:
-        return self.network.memory_bytes(size, self.batch_bytes, remade=self.remade)
+        return (1 + self.mirrored) * self.network.memory_bytes(size, self.batch_bytes, remade=self.remade)
 
     @torch.inference_mode()
     def write(self, labels: Array, shares: Sequence[Array | None] | None, progress: Progress | None = None) -> None:
@@ -116,7 +121,7 @@ class Pipeline:
         plane = self.network.last_enlargement(window.size)
         single = len(self.chunks) == len(self.chunks[0]) == 1
         # Labels between coarse logits are found faster than the logits themselves; a GPU is faster without looking.
-        direct = single and plane is not None and shares is None and self.device.type == "cpu"
+        direct = single and plane is not None and shares is None and self.device.type == "cpu" and not self.mirrored
         back = _Return(self.grid, self.transport, labels, shares, plane if direct else None)
         if single:
             for logits in self._logits(window, enlarged=not direct or self.grid.resampled):
@@ -135,9 +140,7 @@ class Pipeline:
     def _logits(self, window: Window, enlarged: bool) -> Iterator[Tensor]:
         """Logits (n, classes, h, w) of a window in slice order."""
         self._fed_seconds = 0.0
-        results = self.network.run(
-            self._batches(window), window.size, self.batch_bytes, enlarged=enlarged, remade=self.remade
-        )
+        results = self._results(window, enlarged)
         while True:
             began, fed = time.perf_counter(), self._fed_seconds
             logits = next(results, None)
@@ -146,6 +149,18 @@ class Pipeline:
                 return
             yield logits
             self._count.add(len(logits))
+
+    def _results(self, window: Window, enlarged: bool) -> Iterator[Tensor]:
+        """What the network makes of a window, and of its mirror image where the model wants that too."""
+
+        def run(batches: Iterator[Tensor]) -> Iterator[Tensor]:
+            return self.network.run(batches, window.size, self.batch_bytes, enlarged=enlarged, remade=self.remade)
+
+        if not self.mirrored:
+            return run(self._batches(window))
+        batches, others = tee(self._batches(window))
+        mirrored = run(batch.flip(-1) for batch in others)
+        return ((one + other.flip(-1)) / 2 for one, other in zip(run(batches), mirrored, strict=True))
 
     def _batches(self, window: Window) -> Iterator[Tensor]:
         """The window's slices, resampled and normalised, (n, 1, h, w) on the device."""

@@ -73,6 +73,7 @@ class Recipe:
         patience: a stage ends after so many validations without a better one; 0: never before its last step.
         known_failures: see :class:`~.card.ModelCard`.
         one_piece: see there.
+        test_time_mirroring: see there; the training must mirror left and right too.
         base: name of the model that the first stage begins with, as far as its weights fit; empty: random weights.
     """
 
@@ -104,10 +105,15 @@ class Recipe:
     base: str = ""
     known_failures: str = ""
     one_piece: tuple[int, ...] = ()
+    test_time_mirroring: bool = False
 
     def __post_init__(self) -> None:
         check_classes(self.classes, self.network)
         check_one_piece(self.one_piece, self.classes)
+        if self.test_time_mirroring and not (self.augmentation.mirror[2] and not self.augmentation.mirror_swaps):
+            raise ValueError(
+                "'test_time_mirroring' needs a training that mirrors left and right, without 'mirror_swaps'"
+            )
         if self.network.in_channels != 1:
             raise ValueError("the network's in_channels must be 1: a case has one image")
 

@@ -201,6 +201,11 @@ class Orientation:
         by_axis = geometry.spacing[::-1]
         return (by_axis[self.axes[0]], by_axis[self.axes[1]], by_axis[self.axes[2]])
 
+    def columns_cross_sides(self, geometry: Geometry) -> bool:
+        """Whether columns run from one side of the body to the other, so that mirrored rows exchange left and right."""
+        along_columns = np.reshape(geometry.direction, (3, 3))[:, 2 - self.axes[2]]
+        return int(np.abs(along_columns).argmax()) == 0
+
 
 def network_orientation(geometry: Geometry) -> Orientation:
     """The orientation in which the network sees a grid: slices first, axes towards superior, posterior and left.
