@@ -106,7 +106,9 @@ def train_model(
         return None
     model = load_model(output)
     evaluation = evaluate_model(model, held_out, progress=progress)
-    write_card(Path(output) / CARD_FILE, replace(model.card, figures=_bundled_figures(evaluation, training)))
+    dice = [entry["validation"]["dice"] for entry in trainer.log if "validation" in entry][-1]
+    before = round(mean_of_defined(value for value in dice.values() if value is not None), 4)
+    write_card(Path(output) / CARD_FILE, replace(model.card, figures=_bundled_figures(evaluation, before)))
     return evaluation
 
 
@@ -175,7 +177,8 @@ def _relabelled(labels: Array, relabel: Mapping[int, int]) -> Array:
 def refresh_card(model_folder: Path, data: Path) -> ModelCard:
     """Measures a model anew and writes its card: words from the recipe beside it, figures and looks from its cases.
 
-    The weights stay as they are. From the command line::
+    The weights stay as they are; what they reached before storage is kept where the new card has them used alike. From
+    the command line::
 
         python -c "from AHNetSegmentLib.engine.build import refresh_card; refresh_card('<model folder>', '<data>')"
 
@@ -196,14 +199,18 @@ def refresh_card(model_folder: Path, data: Path) -> ModelCard:
     model = load_model(folder)
     recipe = read_recipe(folder / RECIPE_FILE)
     cases, held_out = split_cases(find_cases(data), recipe.validation)
-    words = card_of(recipe)
+    told = card_of(recipe)
     card = replace(
-        words,
+        told,
         training=model.card.training,
         known=measure_known([*cases, *held_out]),
-        figures=_bundled_figures(evaluate_model(model, held_out), model.card.training) if held_out else {},
         weights_sha256=model.card.weights_sha256,
     )
+    if held_out:
+        same = (told.one_piece, told.test_time_mirroring) == (model.card.one_piece, model.card.test_time_mirroring)
+        before = model.card.figures.get("mean_dice_before_storage") if same else None
+        evaluation = evaluate_model(Model(card, model.network, folder), held_out)
+        card = replace(card, figures=_bundled_figures(evaluation, before))
     write_card(folder / CARD_FILE, card)
     return card
 
@@ -238,15 +245,10 @@ def figures_of(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _bundled_figures(evaluation: Evaluation, training: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of a model made by a recipe: also the time it takes, and the Dice of its weights before storage."""
-    figures = figures_of(evaluation)
-    figures["seconds_per_volume"] = round(evaluation.seconds_per_volume, 2)
-    validations = [entry["validation"]["dice"] for entry in training.get("log", ())]
-    if validations:
-        before = mean_of_defined(value for value in validations[-1].values() if value is not None)
-        figures["mean_dice_before_storage"] = round(before, 4)
-    return figures
+def _bundled_figures(evaluation: Evaluation, before: float | None) -> dict[str, Any]:
+    """The figures of a model made by a recipe: also its time, and the mean Dice of its weights before storage."""
+    figures = {**figures_of(evaluation), "seconds_per_volume": round(evaluation.seconds_per_volume, 2)}
+    return figures if before is None else {**figures, "mean_dice_before_storage": before}
 
 
 def versions() -> dict[str, str]:
