@@ -117,20 +117,22 @@ def test_resampling_to_the_model_and_back_does_not_shift(
     assert np.abs(offset).max() < 0.1  # half a voxel of the coarser grid would be 0.2 or more
 
 
-def test_tiles_in_plane_are_blended_without_a_seam() -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_tiles_in_plane_are_blended_without_a_seam(mirrored: bool) -> None:
     volume = noise_volume((4, 300, 250))
     settings = InferenceSettings(device="cpu", precision="float32", window_memory=1.0)
-    np.testing.assert_array_equal(segment(volume, brightness_model(), settings).labels, expected_labels(volume))
+    np.testing.assert_array_equal(
+        segment(volume, brightness_model(test_time_mirroring=mirrored), settings).labels, expected_labels(volume)
+    )
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_tiles_of_a_real_network_give_nearly_what_whole_slices_give(mirrored: bool) -> None:
+def test_tiles_of_a_real_network_give_nearly_what_whole_slices_give() -> None:
     settings = AHNetSettings(classes=3, width=0.125, slice_strides=(1, 1, 1, 2, 1), pyramid_levels=0)
-    model = random_model(network=settings, test_time_mirroring=mirrored)
+    model = random_model(network=settings)
     volume = noise_volume((90, 150, 130))
     whole = segment(volume, model, EXACT)
     network = model.for_inference(torch.device("cpu"), torch.float32)
-    needed = (1 + mirrored) * network.memory_bytes(volume.array.shape) / 2**20
+    needed = network.memory_bytes(volume.array.shape) / 2**20
     tiles = segment(volume, model, InferenceSettings(None, "cpu", "float32", needed * 0.6))
     assert len(np.unique(whole.labels)) == 3
     assert (whole.labels == tiles.labels).mean() > 0.97

@@ -106,8 +106,9 @@ def train_model(
         return None
     model = load_model(output)
     evaluation = evaluate_model(model, held_out, progress=progress)
-    dice = [entry["validation"]["dice"] for entry in trainer.log if "validation" in entry][-1]
-    before = round(mean_of_defined(value for value in dice.values() if value is not None), 4)
+    validations = [entry["validation"]["dice"] for entry in trainer.log if "validation" in entry]
+    dice = [value for found in validations[-1:] for value in found.values() if value is not None]
+    before = round(mean_of_defined(dice), 4) if dice else None
     write_card(Path(output) / CARD_FILE, replace(model.card, figures=_bundled_figures(evaluation, before)))
     return evaluation
 
