@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus clean
+.PHONY: help demo test test-slow lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -30,6 +30,10 @@ lint: $(INSTALLED)
 # One thread a worker: two workers with two threads each would fight for two cores.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# What make test leaves out, since it takes half a minute a test.
+test-slow: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 # Against MONAI's AH-Net, with labelled data in ../shared: half an hour, and as long for training at the first call.
 bench: $(INSTALLED) $(VENV)/bench-installed

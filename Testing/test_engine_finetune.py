@@ -77,6 +77,7 @@ class StopAt:
         return self.left > 0
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_anywhere_ends_like_one_that_is_not(base: Model, tmp_path: Path) -> None:
     run(task(base), tmp_path / "whole")
     # While cases are prepared, in both stages, in a validation and after one: each try goes on where the last stopped.
@@ -98,6 +99,7 @@ finetune(task(load_model(base)), folder / "model", folder / "work", OPTIONS)
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_at_a_random_step_ends_like_one_that_is_not(base: Model, tmp_path: Path) -> None:
     run(task(base), tmp_path / "whole")
     killed = tmp_path / "killed"

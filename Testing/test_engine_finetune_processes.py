@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from AHNetSegmentLib.engine.image_io import write_volume
@@ -23,6 +24,8 @@ PATHS = os.pathsep.join([str(TESTING), str(TESTING.parent / "AHNetSegment")])
 DIGESTS = """
 import hashlib, sys
 from pathlib import Path
+
+import pytest
 from finetune_helpers import OPTIONS, task
 from AHNetSegmentLib.engine.distribution import Processes
 from AHNetSegmentLib.engine.finetune import _Finetuning
@@ -51,6 +54,7 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=300)
 
 
+@pytest.mark.slow
 def test_two_processes_see_other_patches_and_end_with_the_same_weights(tmp_path: Path) -> None:
     base = base_model(tmp_path / "models")
     script = tmp_path / "digests.py"
@@ -63,6 +67,7 @@ def test_two_processes_see_other_patches_and_end_with_the_same_weights(tmp_path:
     assert one[2] == other[2] == str(SETTINGS.steps)
 
 
+@pytest.mark.slow
 def test_torchrun_writes_one_model(tmp_path: Path) -> None:
     base = base_model(tmp_path / "models")
     for number in range(3):

@@ -18,7 +18,14 @@ import numpy as np
 import pytest
 import torch
 
-from AHNetSegmentLib.engine.augmentation import Augmentation, cut_patch, draw_placement, vary_intensity
+from AHNetSegmentLib.engine.augmentation import (
+    FAT,
+    Augmentation,
+    cut_patch,
+    draw_placement,
+    fill_hollows,
+    vary_intensity,
+)
 from AHNetSegmentLib.engine.build import evaluate_model, refresh_card, train_model
 from AHNetSegmentLib.engine.card import classes_from_dicts, read_card
 from AHNetSegmentLib.engine.cases import find_cases, split_cases
@@ -151,6 +158,7 @@ def test_a_run_that_is_stopped_in_every_stage_ends_like_one_that_is_not(
     assert_equal_weights(Trainer(recipe, cases, tmp_path / "stopped", OPTIONS).run(), expected)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_at_any_moment_ends_like_one_that_is_not(
     recipe_path: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -247,6 +255,7 @@ def test_worker_processes_change_nothing(recipe_path: Path, data: Path, tmp_path
     assert_equal_weights(helped, alone)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_named_and_the_run_goes_on_afterwards(
     recipe_path: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -513,6 +522,32 @@ def test_intensity_changes_are_finite_and_really_change_the_patch() -> None:
         assert (varied - patch).abs().mean() > 0.05
     same = vary_intensity(np.random.default_rng(0), patch.clone(), Augmentation())
     torch.testing.assert_close(same, patch, rtol=0, atol=0)
+
+
+def test_only_named_labels_are_filled_and_neither_fat_nor_air() -> None:
+    settings = Augmentation(filling=1.0, filled=(0, 7))
+    image = torch.full((1, 8, 40, 48), -0.1)
+    image[:, :, :10] = -0.9
+    labels = torch.zeros(8, 40, 48, dtype=torch.uint8)
+    labels[:, 20:], labels[:, 30:] = 2, 7
+    values = set()
+    for seed in range(20):
+        filled = fill_hollows(np.random.default_rng(seed), image, labels, (3.0, 2.5, 2.5), settings)
+        changed = (filled != image)[0]
+        assert not changed[labels == 2].any() and not changed[image[0] < FAT].any()
+        share = float(changed[labels == 7].float().mean() + changed[:, 10:20].float().mean()) / 2
+        assert 0 < share < 1
+        assert -1 <= float(filled.min()) and float(filled.max()) <= 1
+        values.add(round(float(filled[0][changed].mean()), 3))
+    assert len(values) > 15, "the brightness must vary"
+    assert max(values) > 0.5 > -0.1 > min(values)
+
+
+def test_a_filling_that_is_off_changes_no_other_draw() -> None:
+    image, labels = torch.zeros(1, 2, 8, 8), torch.zeros(2, 8, 8, dtype=torch.uint8)
+    rng = np.random.default_rng(3)
+    assert fill_hollows(rng, image, labels, (1.0, 1.0, 1.0), Augmentation()) is image
+    assert rng.random() == np.random.default_rng(3).random()
 
 
 def test_a_recipe_keeps_its_classes_and_networks_together(recipe_path: Path) -> None:

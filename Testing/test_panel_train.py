@@ -943,6 +943,7 @@ def wait(panel: Panel, until: Callable[[], bool]) -> None:
     assert host.pump(until, 120), (panel.ui.trainStatusLabel.text, panel.worker.log)
 
 
+@pytest.mark.slow
 def test_the_whole_way_with_the_real_process(real: Panel, library: Path) -> None:
     folder = real.start()
     with host.event_loop_gaps() as gaps:
@@ -969,6 +970,7 @@ def test_the_whole_way_with_the_real_process(real: Panel, library: Path) -> None
     assert gaps.largest_ms < 1000  # a figure for the bench; here only: the loop did turn
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_a_sentence_and_the_training_goes_on(real: Panel) -> None:
     real.start()
     wait(real, lambda: len(losses(real)) >= 1)

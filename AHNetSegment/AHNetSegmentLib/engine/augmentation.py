@@ -17,6 +17,9 @@ from torch.nn import functional as F
 
 from ..network.settings import IGNORE_LABEL
 
+BLOB_MM = 30.0
+FAT = -0.6
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -37,6 +40,9 @@ class Augmentation:
         blur: largest standard deviation of a Gaussian blur, in voxels.
         coarse: largest factor of a simulated lower resolution.
         shading: largest relative strength of a smooth multiplicative field (MR bias field).
+        filling: probability of another brightness in parts of what ``filled`` names, as contrast agent, food or fluid
+            give it to bowel and stomach.
+        filled: labels whose voxels may be filled; 0: whatever has no label.
         probability: of each of the intensity changes.
     """
 
@@ -54,6 +60,8 @@ class Augmentation:
     blur: float = 0.0
     coarse: float = 1.0
     shading: float = 0.0
+    filling: float = 0.0
+    filled: tuple[int, ...] = (0,)
     probability: float = 0.3
 
 
@@ -129,6 +137,32 @@ def cut_patch(
             swapped[target == other] = one
         target = swapped
     return patch, target
+
+
+def fill_hollows(
+    rng: np.random.Generator, image: Tensor, labels: Tensor, spacing: Sequence[float], settings: Augmentation
+) -> Tensor:
+    """Draws and applies a filling: blobs of some ``BLOB_MM`` of one brightness, a bright one half of the time.
+
+    Only voxels that are no darker than ``FAT`` take part, so fat and air keep parting what lies in them, and the
+    blobs take the shape of the bowel.
+
+    Args:
+        image: (C, d, h, w), about -1 to 1 (a window of CT numbers).
+        labels: (d, h, w), which voxels may be filled.
+        spacing: mm along (slices, rows, columns) of a patch's voxels.
+    """
+    if not settings.filling or rng.random() >= settings.filling:
+        return image
+    cells = [max(2, round(size * mm / BLOB_MM)) for size, mm in zip(labels.shape, spacing, strict=True)]
+    coarse = torch.from_numpy(rng.standard_normal((1, 1, *cells)).astype(np.float32))
+    field = F.interpolate(coarse, tuple(labels.shape), mode="trilinear", align_corners=True)[0, 0]
+    blobs = field > float(np.quantile(coarse.numpy(), rng.uniform(0.5, 0.9)))
+    where = blobs & torch.isin(labels, torch.tensor(settings.filled, dtype=labels.dtype)) & (image[0] > FAT)
+    value = rng.uniform(0.5, 1.0) if rng.random() < 0.5 else rng.uniform(-0.6, 0.5)
+    # What is left of the old brightness is the filling's texture.
+    filled = value + rng.uniform(0.0, 0.3) * (image - value)
+    return torch.where(where, filled, image)
 
 
 def vary_intensity(rng: np.random.Generator, patch: Tensor, settings: Augmentation) -> Tensor:

@@ -137,6 +137,11 @@ class ModelCard:
                 raise ValueError("every spacing must be above zero, or null for 'as scanned'")
         _check_known(self.known)
 
+    @property
+    def in_one_piece(self) -> tuple[ClassCard, ...]:
+        """The classes that ``one_piece`` names."""
+        return tuple(item for item in self.classes if item.label in self.one_piece)
+
     def to_dict(self) -> dict[str, Any]:
         """The card as it stands in ``model.json``."""
         card = asdict(self)

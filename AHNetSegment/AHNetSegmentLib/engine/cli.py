@@ -220,7 +220,7 @@ def _models(options: argparse.Namespace, _stop: _StopRequest) -> None:
         print(f"{card.title}, version {card.version} ({card.modality})\n{card.anatomy}\n\n{card.description}\n")
         if card.known_failures:
             print(f"Known failures: {card.known_failures}\n")
-        if pieces := [item.name for item in card.classes if item.label in card.one_piece]:
+        if pieces := [item.name for item in card.in_one_piece]:
             print(f"Of which only the largest piece is kept, unless asked otherwise: {', '.join(pieces)}\n")
         print(f"Classes: {classes}\nSpacing (slices, rows, columns): {spacing} mm\nData: {card.data_licence}")
         if "mean_dice" in card.figures:

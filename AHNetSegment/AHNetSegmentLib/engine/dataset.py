@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..network.settings import IGNORE_LABEL
-from .augmentation import cut_patch, draw_placement, vary_intensity
+from .augmentation import cut_patch, draw_placement, fill_hollows, vary_intensity
 from .cases import LabelledCase
 from .distribution import Processes
 from .files import new_folder
@@ -136,6 +136,7 @@ class BatchStream(Dataset[tuple[Tensor, Tensor, Tensor]]):
         centre = self._centre(rng, case)
         placement = draw_placement(rng, centre, case.spacing, settings)
         image, labels = cut_patch(case.image, case.labels, placement, self.stage.patch, settings.mirror_swaps)
+        image = fill_hollows(rng, image, labels, case.spacing, settings)
         return vary_intensity(rng, image, settings), labels, self._labelled(case)
 
     def _labelled(self, case: PreparedCase) -> Tensor:

@@ -200,17 +200,15 @@ def _finish(result: Segmentation, card: ModelCard, settings: InferenceSettings) 
             kept[item.label] = item.label
         for plane in labels:
             plane[...] = kept[plane]
-    whole = [item for item in result.classes if _in_one_piece(item, card, settings)]
-    keep_largest_pieces(labels, whole)
+    whole = card.in_one_piece
+    if settings.keep_largest is not None:
+        whole = card.classes if settings.keep_largest else ()
+    keep_largest_pieces(labels, [item for item in result.classes if item in whole])
     if settings.smoothing:
         labels[...], unchanged = smooth_labels(labels, result.geometry.spacing, settings.smoothing)
         names = ", ".join(item.name for item in result.classes if item.label in unchanged)
         if names:
             result.warnings.append(f"Too small to be smoothed by {settings.smoothing:g} mm and left as found: {names}.")
-
-
-def _in_one_piece(item: ClassCard, card: ModelCard, settings: InferenceSettings) -> bool:
-    return item.label in card.one_piece if settings.keep_largest is None else settings.keep_largest
 
 
 def limit_to_mask(result: Segmentation, mask: Array) -> None:

@@ -72,7 +72,7 @@ class Pipeline:
         device: torch.device,
         precision: torch.dtype,
         memory_mb: float,
-        mirrored: bool = False,
+        mirrored: bool,
     ) -> None:
         card = model.card
         self.box = self._searched(scan, intensities.lower, card.network)

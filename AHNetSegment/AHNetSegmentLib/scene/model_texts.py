@@ -44,7 +44,7 @@ def _notice() -> str:
 
 
 def _one_piece(card: ModelCard) -> list[tuple[str, str]]:
-    names = ", ".join(item.name for item in card.classes if item.label in card.one_piece)
+    names = ", ".join(item.name for item in card.in_one_piece)
     return [(_("Only the largest piece is kept of"), names)] if names else []
 
 
