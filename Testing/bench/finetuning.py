@@ -8,17 +8,17 @@ which some label only some; measured on the other cases.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "AHNetSegment"))
+
+from comparison import Run, cpu_seconds, dice_of, save, table
 
 from AHNetSegmentLib.engine.allocator import keep_freed_memory
 from AHNetSegmentLib.engine.build import evaluate_model
@@ -50,17 +50,6 @@ ABDOMEN_CASES = {
 ABDOMEN_STEPS = 480
 
 
-@dataclass(frozen=True)
-class Run:
-    """A training and what its model reaches on cases that it has not seen."""
-
-    name: str
-    minutes: float
-    cpu_minutes: float
-    steps: int
-    dice: dict[str, dict[str, float]]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("AHNET_SHARED", REPOSITORY.parent / "shared")))
@@ -70,9 +59,8 @@ def main() -> None:
     keep_freed_memory()
     for part in options.parts:
         runs = PARTS[part](options.data / "data", options.work)
-        found = [vars(run) for run in runs]
-        (options.work / f"{part}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(table(runs))
+        save(runs, options.work / f"{part}.json")
+        print(table(runs, "training"))
 
 
 def cardiac(data: Path, work: Path) -> list[Run]:
@@ -135,26 +123,8 @@ def run(name: str, what: FinetuneTask, unseen: Sequence[Case], work: Path) -> Ru
     minutes, cpu_minutes = (time.monotonic() - began) / 60, (cpu_seconds() - cpu) / 60
     found = evaluate_model(load_model(result.folder), unseen, distances=False)
     print(found.table())
-    dice = {item.name: item.dice.to_dict() for item in found.classes}
-    return Run(name, minutes, cpu_minutes, sum(stage["steps"] for stage in result.card.training["stages"]), dice)
-
-
-def cpu_seconds() -> float:
-    """Of this process and the ones that it has waited for."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def table(runs: Sequence[Run]) -> str:
-    """The README's table."""
-    lines = ["| training | steps | minutes | CPU minutes | structure | Dice, mean ± SD | median | worst |"]
-    lines.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for item in runs:
-        for name, dice in item.dice.items():
-            spread = f"{dice['mean']:.3f} ± {dice['standard_deviation']:.3f}"
-            times = f"{item.steps} | {item.minutes:.1f} | {item.cpu_minutes:.1f}"
-            lines.append(f"| {item.name} | {times} | {name} | {spread} | {dice['median']:.3f} | {dice['worst']:.3f} |")
-    return "\n".join(lines)
+    steps = sum(stage["steps"] for stage in result.card.training["stages"])
+    return Run(name, str(steps), minutes, cpu_minutes, dice_of(found))
 
 
 PARTS: dict[str, Callable[[Path, Path], list[Run]]] = {"cardiac": cardiac, "abdomen": abdomen}

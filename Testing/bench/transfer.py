@@ -8,16 +8,15 @@ everything in 3D from the first step on. Measured on the recipe's validation pat
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "AHNetSegment"))
 
-from finetuning import cpu_seconds
+from comparison import Run, cpu_seconds, dice_of, save, table
 
 from AHNetSegmentLib.engine.allocator import keep_freed_memory
 from AHNetSegmentLib.engine.build import RECIPE_FILE, card_of, evaluate_model
@@ -43,17 +42,6 @@ STAGES = {
 """Steps chosen so that both take the same time: see the table that is printed."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """A training's stages and time, and the Dice of its weights on the validation cases."""
-
-    name: str
-    stages: str
-    minutes: float
-    cpu_minutes: float
-    dice: dict[str, float]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("AHNET_SHARED", REPOSITORY.parent / "shared")))
@@ -62,9 +50,8 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     runs = [run(name, options.data / "data" / MODEL, options.work) for name in options.runs]
-    for item in runs:
-        (options.work / f"{item.name}.json").write_text(json.dumps(vars(item), indent=1) + "\n", encoding="utf-8")
-    print(table(runs))
+    save(runs, options.work / "runs.json")
+    print(table(runs, "2D stage"))
 
 
 def run(name: str, data: Path, work: Path) -> Run:
@@ -89,21 +76,7 @@ def run(name: str, data: Path, work: Path) -> Run:
     found = evaluate_model(Model(card_of(recipe), network.eval(), work / name), held_out, distances=False)
     print(found.table())
     stages = ", ".join(f"{stage.kind} {stage.steps}" for stage in recipe.stages)
-    return Run(name, stages, trainer.seconds / 60, cpu_minutes, found.classes[0].dice.to_dict())
-
-
-def table(runs: list[Run]) -> str:
-    """The README's table."""
-    lines = [
-        "| 2D stage | steps | minutes | CPU minutes | Dice, mean ± SD | median | worst |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for item in runs:
-        spread = f"{item.dice['mean']:.3f} ± {item.dice['standard_deviation']:.3f}"
-        times = f"{item.stages} | {item.minutes:.1f} | {item.cpu_minutes:.1f}"
-        rest = f"{item.dice['median']:.3f} | {item.dice['worst']:.3f}"
-        lines.append(f"| {item.name} | {times} | {spread} | {rest} |")
-    return "\n".join(lines)
+    return Run(name, stages, trainer.seconds / 60, cpu_minutes, dice_of(found))
 
 
 if __name__ == "__main__":
