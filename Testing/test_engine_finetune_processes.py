@@ -24,8 +24,6 @@ PATHS = os.pathsep.join([str(TESTING), str(TESTING.parent / "AHNetSegment")])
 DIGESTS = """
 import hashlib, sys
 from pathlib import Path
-
-import pytest
 from finetune_helpers import OPTIONS, task
 from AHNetSegmentLib.engine.distribution import Processes
 from AHNetSegmentLib.engine.finetune import _Finetuning

@@ -18,7 +18,9 @@ from torch.nn import functional as F
 from ..network.settings import IGNORE_LABEL
 
 BLOB_MM = 30.0
+"""About as wide as bowel."""
 FAT = -0.6
+"""-45 HU in a window of -125 to 275 HU: fat is darker, soft tissue brighter."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,8 @@ def fill_hollows(
     if not settings.filling or rng.random() >= settings.filling:
         return image
     cells = [max(2, round(size * mm / BLOB_MM)) for size, mm in zip(labels.shape, spacing, strict=True)]
-    coarse = torch.from_numpy(rng.standard_normal((1, 1, *cells)).astype(np.float32))
-    field = F.interpolate(coarse, tuple(labels.shape), mode="trilinear", align_corners=True)[0, 0]
+    coarse = torch.from_numpy(rng.standard_normal((1, *cells)).astype(np.float32))
+    field = _stretched(coarse, labels.shape)[0]
     blobs = field > float(np.quantile(coarse.numpy(), rng.uniform(0.5, 0.9)))
     where = blobs & torch.isin(labels, torch.tensor(settings.filled, dtype=labels.dtype)) & (image[0] > FAT)
     value = rng.uniform(0.5, 1.0) if rng.random() < 0.5 else rng.uniform(-0.6, 0.5)
@@ -182,8 +184,8 @@ def vary_intensity(rng: np.random.Generator, patch: Tensor, settings: Augmentati
         if happens(settings.blur):
             image = _blurred(image, rng.uniform(0, settings.blur))
         if happens(settings.shading):
-            field = torch.from_numpy(rng.uniform(-1, 1, (1, 1, 2, 3, 3)).astype(np.float32)) * settings.shading
-            smooth = F.interpolate(field, image.shape, mode="trilinear", align_corners=True)[0, 0]
+            field = torch.from_numpy(rng.uniform(-1, 1, (1, 2, 3, 3)).astype(np.float32)) * settings.shading
+            smooth = _stretched(field, image.shape)[0]
             low = image.amin()
             image = (image - low) * torch.exp(smooth) + low
         if happens(settings.contrast):
@@ -221,9 +223,13 @@ def _sampling_grid(placement: Placement, size: Sequence[int]) -> Tensor:
     centre = torch.from_numpy(placement.centre.astype(np.float32)).reshape(3, 1, 1, 1)
     grid = torch.einsum("ab,bdhw->adhw", matrix, offsets) + centre
     if placement.displacement is not None:
-        coarse = torch.from_numpy(placement.displacement.astype(np.float32))[None]
-        grid += F.interpolate(coarse, tuple(size), mode="trilinear", align_corners=True)[0]
+        grid += _stretched(torch.from_numpy(placement.displacement.astype(np.float32)), size)
     return grid
+
+
+def _stretched(coarse: Tensor, size: Sequence[int]) -> Tensor:
+    """A smooth field (C, d, h, w) from its values (C, a, b, c) on a coarse grid with the same corners."""
+    return F.interpolate(coarse[None], tuple(size), mode="trilinear", align_corners=True)[0]
 
 
 def _coarser(image: Tensor, factor: float) -> Tensor:

@@ -107,8 +107,7 @@ def train_model(
     model = load_model(output)
     evaluation = evaluate_model(model, held_out, progress=progress)
     validations = [entry["validation"]["dice"] for entry in trainer.log if "validation" in entry]
-    dice = [value for found in validations[-1:] for value in found.values() if value is not None]
-    before = round(mean_of_defined(dice), 4) if dice else None
+    before = none_if_undefined(round(mean_of_defined(validations[-1].values()), 4)) if validations else None
     write_card(Path(output) / CARD_FILE, replace(model.card, figures=_bundled_figures(evaluation, before)))
     return evaluation
 

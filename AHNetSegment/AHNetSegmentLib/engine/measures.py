@@ -161,9 +161,9 @@ def evaluate_case(
     return CaseMeasures(name, tuple(measures))
 
 
-def mean_of_defined(values: Iterable[float]) -> float:
-    """Mean of the values that are not nan; nan without one."""
-    defined = [value for value in values if not math.isnan(value)]
+def mean_of_defined(values: Iterable[float | None]) -> float:
+    """Mean of the values that are neither nan nor None, its stand-in in JSON; nan without one."""
+    defined = [value for value in values if value is not None and not math.isnan(value)]
     return math.fsum(defined) / len(defined) if defined else math.nan
 
 

@@ -367,7 +367,7 @@ class _Stage:
     def _keep_best(self, dice: Mapping[str, float | None]) -> bool:
         """Keeps the averaged weights where no earlier ones were better; returns whether they are kept."""
         state = self._state
-        score = mean_of_defined(value for value in dice.values() if value is not None)
+        score = mean_of_defined(dice.values())
         if state.best is not None and not score > state.best:
             state.waited += 1
             return False
