@@ -216,6 +216,61 @@ def test_nothing_is_mirrored_where_columns_do_not_cross_sides() -> None:
     np.testing.assert_array_equal(*found)
 
 
+def interpolated(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    shrinks = images.shape[-1] > size[1]
+    return torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=shrinks)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("scales", [(0.8,), (1.25, 0.8), (1.0, 0.8, 1.25)])
+def test_at_several_scales_the_mean_of_the_probabilities_counts(scales: tuple[float, ...], mirrored: bool) -> None:
+    volume = noise_volume((7, 40, 60), spacing=(1.0, 1.0, 3.0))
+    model = random_model(test_time_scales=scales, test_time_mirroring=mirrored)
+    with torch.no_grad():
+        # Random weights give logits of some 1e7, so each look would be certain of everything.
+        model.network.decoder.head.conv.weight.mul_(1e-6)
+    image = torch.from_numpy(volume.array)[:, None] / 50 - 1
+    sizes = [(round(40 / scale), round(60 / scale)) for scale in scales]
+    shares = []
+    for size in sizes:
+        seen = interpolated(image, size).transpose(0, 1)[None]
+        with torch.inference_mode():
+            logits = model.network(seen)
+            if mirrored:
+                logits = (logits + model.network(seen.flip(-1)).flip(-1)) / 2
+        shares.append(interpolated(logits[0].transpose(0, 1), max(sizes)).log_softmax(dim=1))
+    expected = interpolated(torch.stack(shares).logsumexp(dim=0), (40, 60)).softmax(dim=1)
+    for settings in (EXACT, replace(EXACT, probabilities=True)):
+        result = segment(volume, model, settings)
+        assert (result.labels == expected.argmax(dim=1).numpy()).mean() > 0.999
+    assert result.probabilities is not None
+    assert np.abs(result.probabilities / 255 - expected[:, 1:].transpose(0, 1).numpy()).max() < 0.02
+    plain = segment(volume, random_model(test_time_mirroring=mirrored), EXACT).labels
+    assert (result.labels != plain).mean() > 0.03
+
+
+@pytest.mark.parametrize("number", range(48))
+def test_scales_lie_in_plane_and_keep_the_place_whatever_the_orientation(number: int) -> None:
+    k, j, i = np.meshgrid(np.arange(12), np.arange(40), np.arange(44), indexing="ij")
+    distance = np.sqrt(((k - 5) * 2.4 / 9) ** 2 + ((j - 17) * 1.1 / 13) ** 2 + ((i - 25) / 7) ** 2)
+    ball = (100 * np.clip(1 - 0.5 * distance, 0, 1)).astype(np.float32)
+    volume = all_48(Volume(ball, Geometry((44, 40, 12), (1.0, 1.1, 2.4), (3.0, -4.0, 5.0), OBLIQUE), "ball"))[number]
+    found = segment(volume, brightness_model(test_time_scales=(0.9, 1.1)), EXACT).labels > 0
+    wanted = volume.array > 50
+    assert 2 * (found & wanted).sum() / (found.sum() + wanted.sum()) > 0.99
+    offset = np.argwhere(found).mean(axis=0) - np.argwhere(wanted).mean(axis=0)
+    assert np.abs(offset).max() < 0.05
+
+
+def test_at_several_scales_tiles_give_what_whole_planes_give() -> None:
+    volume = noise_volume((9, 300, 250))
+    model = brightness_model(test_time_scales=(0.8, 1.1))
+    settings = InferenceSettings(device="cpu", precision="float32", window_memory=1.0)
+    whole, tiles = (segment(volume, model, each).labels for each in (EXACT, settings))
+    np.testing.assert_array_equal(tiles, whole)
+    assert (whole == expected_labels(volume)).mean() > 0.98
+
+
 def test_a_run_can_be_cancelled_before_its_end() -> None:
     calls: list[tuple[int, int]] = []
 

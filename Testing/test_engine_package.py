@@ -290,7 +290,7 @@ FIELDS = [
 
 class TestCard:
     def test_a_card_comes_back_as_it_was_written(self, tmp_path: Path) -> None:
-        card = replace(CARD, one_piece=(2,), test_time_mirroring=True)
+        card = replace(CARD, one_piece=(2,), test_time_mirroring=True, test_time_scales=(0.9, 1.1))
         write_card(tmp_path / CARD_FILE, card)
         assert read_card(tmp_path / CARD_FILE) == card
 
@@ -335,6 +335,10 @@ class TestCard:
             pytest.param(lambda card: card["classes"][1].update(label=3), "must count from 1", id="labels"),
             pytest.param(lambda card: card.update(one_piece=[1, "2"]), "label 2, which no class has", id="piece"),
             pytest.param(lambda card: card.update(test_time_mirroring=1), "must be true or false", id="mirroring"),
+            pytest.param(lambda card: card.update(test_time_scales=[]), "at least one number", id="no scale"),
+            pytest.param(lambda card: card.update(test_time_scales=[1, "2"]), "must hold at least one", id="scale"),
+            pytest.param(lambda card: card.update(test_time_scales=[3]), "each from 0.5 to 2", id="large scale"),
+            pytest.param(lambda card: card.update(test_time_scales=[1, 1.0]), "a scale twice", id="scale twice"),
             pytest.param(lambda card: card["classes"].pop(), "3 outputs, but there are 1", id="outputs"),
             pytest.param(lambda card: card.update(classes=[7, 8]), "each class must be an object", id="class"),
             pytest.param(lambda card: card["classes"][0].update(color=[1, 2]), "three whole numbers", id="two colours"),

@@ -26,8 +26,8 @@ from AHNetSegmentLib.engine.augmentation import (
     fill_hollows,
     vary_intensity,
 )
-from AHNetSegmentLib.engine.build import evaluate_model, refresh_card, train_model
-from AHNetSegmentLib.engine.card import classes_from_dicts, read_card
+from AHNetSegmentLib.engine.build import card_of, evaluate_model, refresh_card, train_model
+from AHNetSegmentLib.engine.card import Intensity, classes_from_dicts, read_card
 from AHNetSegmentLib.engine.cases import find_cases, split_cases
 from AHNetSegmentLib.engine.dataset import BatchStream, PreparedCase, prepare_cases
 from AHNetSegmentLib.engine.errors import Cancelled, RecipeError, ResourceError, VolumeError
@@ -310,20 +310,20 @@ def test_training_learns_and_the_package_that_it_writes_segments(recipe_path: Pa
     assert again.mean_dice == pytest.approx(evaluation.mean_dice, abs=1e-6)
     assert str(tmp_path) not in (output / "model.json").read_text(encoding="utf-8")
     assert model.card.figures["seconds_per_volume"] >= 0
-    assert model.card.figures["mean_dice_before_storage"] == pytest.approx(evaluation.mean_dice, abs=1e-4)
+    stored = {name: model.card.figures[f"mean_dice_{name}_storage"] for name in ("before", "after")}
+    assert stored == pytest.approx(dict.fromkeys(stored, evaluation.mean_dice), abs=1e-4)
 
     words = text.replace("For tests.", "For better tests.").replace(
-        "seed = 3", 'seed = 3\nknown_failures = "Squares."\none_piece = [1]'
+        "seed = 3", 'seed = 3\nknown_failures = "Squares."\none_piece = [1]\ntest_time_scales = [0.7, 1.6]'
     )
     (output / "recipe.toml").write_text(words, encoding="utf-8")
     card = refresh_card(output, data)
     assert read_card(output / "model.json") == card
     assert (card.description, card.known_failures, card.one_piece) == ("For better tests.", "Squares.", (1,))
-    kept = replace(
-        card, description=model.card.description, known_failures="", one_piece=(), figures=model.card.figures
-    )
-    assert kept == model.card
-    assert card.figures["mean_dice"] == model.card.figures["mean_dice"]
+    was = {"description": "For tests.", "known_failures": "", "one_piece": (), "test_time_scales": (1.0,)}
+    assert replace(card, **was, figures=model.card.figures) == model.card  # type: ignore[arg-type]
+    assert card.figures["mean_dice"] != model.card.figures["mean_dice"]
+    assert {name: card.figures[f"mean_dice_{name}_storage"] for name in stored} == stored
     assert load_model(output).card == card
 
 
@@ -379,6 +379,7 @@ def test_the_stages_that_a_run_has_been_through_are_part_of_it(recipe_path: Path
         ("[[classes]]", "[[clases]]", "classes"),
         ("name = ", "name == ", "recipe.toml"),
         ("spacing = [2.0, 1.0, 1.0]", "spacing = [2.0, 1.0]", "spacing"),
+        ("patch = [4, 32, 32]", "patch = [4, 32, 32]\naugmentation = { bent = 1.0 }", "'bent' is unknown"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_setting_named(
@@ -437,6 +438,32 @@ def test_batches_depend_on_seed_stage_and_step_alone(recipe_path: Path, data: Pa
     assert not torch.equal(fifth[0], BatchStream(cases, replace(recipe, seed=4), 2)[5][0])
 
 
+def test_a_stage_may_vary_its_patches_otherwise_than_the_recipe(recipe_path: Path, data: Path, tmp_path: Path) -> None:
+    steady = read_recipe(recipe_path)
+    added = RECIPE.replace("patch = [4, 32, 32]", "patch = [4, 32, 32]\naugmentation = { noise = 0.5, gamma = 0.0 }")
+    recipe_path.write_text(added, encoding="utf-8")
+    recipe = read_recipe(recipe_path)
+    first, second, _ = recipe.stages
+    assert recipe.augmentation_of(first) == replace(recipe.augmentation, noise=0.5, gamma=0.0)
+    assert recipe.augmentation_of(second) == recipe.augmentation == steady.augmentation
+    cases = prepared(recipe, data, tmp_path / "cache")
+    one, other = ([BatchStream(cases, either, stage)[0][0] for stage in range(3)] for either in (steady, recipe))
+    assert [torch.equal(*pair) for pair in zip(one, other, strict=True)] == [False, True, True]
+
+
+def test_it_does_not_matter_where_a_recipe_says_how_a_stage_varies_its_patches(
+    recipe_path: Path, data: Path, tmp_path: Path
+) -> None:
+    recipe = read_recipe(recipe_path)
+    cases = prepared(recipe, data, tmp_path / "cache")
+    trained = Trainer(recipe, cases, tmp_path / "work", OPTIONS).run()
+    stages = tuple(replace(stage, augmentation=recipe.augmentation) for stage in recipe.stages)
+    moved = replace(recipe, augmentation=Augmentation(noise=0.9), stages=stages)
+    assert_equal_weights(Trainer(moved, cases, tmp_path / "work", OPTIONS).run(), trained)
+    with pytest.raises(RecipeError, match="another recipe"):
+        Trainer(replace(moved, stages=recipe.stages), cases, tmp_path / "work", OPTIONS)
+
+
 def volume_and_labels() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     return rng.normal(size=(1, 6, 9, 8)).astype(np.float32), rng.integers(0, 3, (6, 9, 8)).astype(np.uint8)
@@ -486,6 +513,15 @@ def test_rotation_keeps_distances_in_mm_on_anisotropic_voxels() -> None:
     before = np.linalg.norm(offsets * spacing, axis=1)
     after = np.linalg.norm((offsets @ turned.matrix.T) * spacing, axis=1)
     np.testing.assert_allclose(after, before, rtol=1e-6)
+
+
+def test_a_model_may_see_other_intensities_than_its_training_did(recipe_path: Path, data: Path, tmp_path: Path) -> None:
+    other = 'seed = 3\ntest_time_intensity = { rule = "zscore", lower = 0.5, upper = 95.0 }'
+    recipe_path.write_text(RECIPE.replace("seed = 3", other), encoding="utf-8")
+    recipe = read_recipe(recipe_path)
+    assert recipe.intensity.upper == 99.5
+    assert card_of(recipe).intensity == Intensity("zscore", 0.5, 95.0)
+    assert recipe.up_to(1) == replace(recipe, test_time_intensity=None).up_to(1)
 
 
 @pytest.mark.parametrize("mirror", ["mirror = [0.5, 0.5, 0.0]", "mirror = [0.0, 0.0, 0.5]\nmirror_swaps = [[1, 2]]"])

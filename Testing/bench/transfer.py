@@ -1,8 +1,8 @@
-"""Whether the article's first stage helps: cardiac-cine with and without it, in the same computing time.
+"""Whether the article's first stage helps: two tasks with and without it, in the same computing time.
 
-``make bench-transfer``. Both trainings follow the bundled model's recipe, on its cases and from random weights, but for
+``make bench-transfer``. The trainings follow the bundled model's recipe, on its cases and from random weights, but for
 the stages. ``with``: the 2D network on slices, its encoder made 3D, the decoder alone, then everything. ``without``:
-everything in 3D from the first step on. Measured on the recipe's validation patients.
+everything in 3D from the first step on. Measured on the recipe's validation cases.
 """
 
 from __future__ import annotations
@@ -29,37 +29,50 @@ from AHNetSegmentLib.engine.training import Trainer
 from AHNetSegmentLib.engine.training_progress import TrainingOptions, TrainingProgress
 from AHNetSegmentLib.network.ahnet import AHNet
 
-MODEL = "cardiac-cine"
-PATCH = (8, 192, 192)
-STAGES = {
-    "with": (
-        Stage("slices", steps=90, learning_rate=1e-3, batch=2, patch=PATCH),
-        Stage("decoder", steps=40, learning_rate=1e-3, batch=2, patch=PATCH),
-        Stage("all", steps=128, learning_rate=1e-3, batch=2, patch=PATCH),
-    ),
-    "without": (Stage("all", steps=200, learning_rate=1e-3, batch=2, patch=PATCH),),
+RATE = 1e-3
+PLANES, BOX, HEART = (14, 52, 36), (36, 52, 36), (8, 192, 192)
+PLANS = {
+    "hippocampus-t1": {
+        "with": (
+            Stage("slices", 300, RATE, batch=4, patch=PLANES),
+            Stage("decoder", 300, RATE, batch=2, patch=BOX),
+            Stage("all", 1000, RATE, batch=2, patch=BOX),
+        ),
+        "without": (Stage("all", 1500, RATE, batch=2, patch=BOX),),
+    },
+    "cardiac-cine": {
+        "with": (
+            Stage("slices", 90, RATE, batch=2, patch=HEART),
+            Stage("decoder", 40, RATE, batch=2, patch=HEART),
+            Stage("all", 128, RATE, batch=2, patch=HEART),
+        ),
+        "without": (Stage("all", 200, RATE, batch=2, patch=HEART),),
+    },
 }
-"""Steps chosen so that both take the same time: see the table that is printed."""
+"""Steps chosen so that both take the same time: see the tables that are printed."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("AHNET_SHARED", REPOSITORY.parent / "shared")))
     parser.add_argument("--work", type=Path, default=REPOSITORY / "work" / "transfer")
-    parser.add_argument("--runs", nargs="+", choices=tuple(STAGES), default=tuple(STAGES))
+    parser.add_argument("--models", nargs="+", choices=tuple(PLANS), default=tuple(PLANS))
+    parser.add_argument("--runs", nargs="+", choices=("with", "without"), default=("with", "without"))
     options = parser.parse_args()
     keep_freed_memory()
-    runs = [run(name, options.data / "data" / MODEL, options.work) for name in options.runs]
-    save(runs, options.work / "runs.json")
-    print(table(runs, "2D stage"))
+    for model in options.models:
+        work = options.work / model
+        runs = [run(model, name, options.data / "data" / model, work) for name in options.runs]
+        save(runs, work / "runs.json")
+        print(model, table(runs, "2D stage"), sep="\n")
 
 
-def run(name: str, data: Path, work: Path) -> Run:
+def run(model: str, name: str, data: Path, work: Path) -> Run:
     """Trains, or goes on where it was stopped, and measures."""
-    recipe = read_recipe(REPOSITORY / "Resources" / "Models" / MODEL / RECIPE_FILE)
-    recipe = replace(recipe, base="", stages=STAGES[name])
+    recipe = read_recipe(REPOSITORY / "Resources" / "Models" / model / RECIPE_FILE)
+    recipe = replace(recipe, base="", stages=PLANS[model][name])
     cases, held_out = split_cases(find_cases(data), recipe.validation)
-    bar = ProgressBar(f"{MODEL} {name} the 2D stage")
+    bar = ProgressBar(f"{model} {name} the 2D stage")
     steps = sum(stage.steps for stage in recipe.stages)
 
     def report(progress: TrainingProgress) -> bool:

@@ -108,7 +108,9 @@ def train_model(
     evaluation = evaluate_model(model, held_out, progress=progress)
     validations = [entry["validation"]["dice"] for entry in trainer.log if "validation" in entry]
     before = none_if_undefined(round(mean_of_defined(validations[-1].values()), 4)) if validations else None
-    write_card(Path(output) / CARD_FILE, replace(model.card, figures=_bundled_figures(evaluation, before)))
+    figures = _bundled_figures(evaluation)
+    figures |= _storage({**figures, "mean_dice_before_storage": before})
+    write_card(Path(output) / CARD_FILE, replace(model.card, figures=figures))
     return evaluation
 
 
@@ -177,8 +179,8 @@ def _relabelled(labels: Array, relabel: Mapping[int, int]) -> Array:
 def refresh_card(model_folder: Path, data: Path) -> ModelCard:
     """Measures a model anew and writes its card: words from the recipe beside it, figures and looks from its cases.
 
-    The weights stay as they are; what they reached before storage is kept where the new card has them used alike. From
-    the command line::
+    The weights stay as they are, and so do the figures of before and after their storage, which were measured alike.
+    From the command line::
 
         python -c "from AHNetSegmentLib.engine.build import refresh_card; refresh_card('<model folder>', '<data>')"
 
@@ -207,10 +209,8 @@ def refresh_card(model_folder: Path, data: Path) -> ModelCard:
         weights_sha256=model.card.weights_sha256,
     )
     if held_out:
-        same = (told.one_piece, told.test_time_mirroring) == (model.card.one_piece, model.card.test_time_mirroring)
-        before = model.card.figures.get("mean_dice_before_storage") if same else None
         evaluation = evaluate_model(Model(card, model.network, folder), held_out)
-        card = replace(card, figures=_bundled_figures(evaluation, before))
+        card = replace(card, figures={**_bundled_figures(evaluation), **_storage(model.card.figures)})
     write_card(folder / CARD_FILE, card)
     return card
 
@@ -226,12 +226,13 @@ def card_of(recipe: Recipe) -> ModelCard:
         description=recipe.description,
         classes=recipe.classes,
         spacing=recipe.spacing,
-        intensity=recipe.intensity,
+        intensity=recipe.test_time_intensity or recipe.intensity,
         network=recipe.network,
         data_licence=recipe.data_licence,
         known_failures=recipe.known_failures,
         one_piece=recipe.one_piece,
         test_time_mirroring=recipe.test_time_mirroring,
+        test_time_scales=recipe.test_time_scales,
     )
 
 
@@ -245,10 +246,16 @@ def figures_of(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _bundled_figures(evaluation: Evaluation, before: float | None) -> dict[str, Any]:
-    """The figures of a model made by a recipe: also its time, and the mean Dice of its weights before storage."""
-    figures = {**figures_of(evaluation), "seconds_per_volume": round(evaluation.seconds_per_volume, 2)}
-    return figures if before is None else {**figures, "mean_dice_before_storage": before}
+def _bundled_figures(evaluation: Evaluation) -> dict[str, Any]:
+    """The figures of a model made by a recipe: also its time."""
+    return {**figures_of(evaluation), "seconds_per_volume": round(evaluation.seconds_per_volume, 2)}
+
+
+def _storage(figures: Mapping[str, Any]) -> dict[str, float]:
+    """From a card's figures, the mean Dice before and after the weights were stored, used alike; empty: not known."""
+    before = figures.get("mean_dice_before_storage")
+    after = figures.get("mean_dice_after_storage", figures["mean_dice"])
+    return {} if before is None else {"mean_dice_before_storage": before, "mean_dice_after_storage": after}
 
 
 def versions() -> dict[str, str]:

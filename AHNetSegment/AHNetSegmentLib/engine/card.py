@@ -14,10 +14,14 @@ from .errors import ModelError
 from .files import write_text
 
 FORMAT_VERSION = 1
+SCALES = (0.5, 2.0)
 TERMINOLOGY_CONTEXT = "Segmentation category and type - DICOM master list"
 ANATOMIC_CONTEXT = "Anatomic codes - DICOM master list"
 
 Kind = TypeVar("Kind")
+
+Spacing = tuple[float | None, float | None, float | None]
+"""mm along (slices, rows, columns) that volumes are resampled to; None: as scanned."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ class ModelCard:
         one_piece: labels of the classes of which, unless asked otherwise, only the largest connected piece is kept.
         test_time_mirroring: the mirror image, left and right exchanged, is segmented too, and the mean of the logits
             counts; for models without classes of one side.
+        test_time_scales: multiples of the spacing in plane at which a volume is segmented; where there are several, the
+            mean of the probabilities counts.
     """
 
     name: str
@@ -116,7 +122,7 @@ class ModelCard:
     anatomy: str
     description: str
     classes: tuple[ClassCard, ...]
-    spacing: tuple[float | None, float | None, float | None]
+    spacing: Spacing
     intensity: Intensity
     network: AHNetSettings
     data_licence: str
@@ -127,11 +133,13 @@ class ModelCard:
     known_failures: str = ""
     one_piece: tuple[int, ...] = ()
     test_time_mirroring: bool = False
+    test_time_scales: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         check_name(self.name)
         check_classes(self.classes, self.network)
         check_one_piece(self.one_piece, self.classes)
+        check_scales(self.test_time_scales)
         for value in self.spacing:
             if value is not None and not value > 0:
                 raise ValueError("every spacing must be above zero, or null for 'as scanned'")
@@ -184,6 +192,7 @@ class ModelCard:
             known_failures=_get({"known_failures": "", **data}, "known_failures", str),
             one_piece=tuple(_get({"one_piece": [], **data}, "one_piece", list)),
             test_time_mirroring=_flag(data, "test_time_mirroring"),
+            test_time_scales=tuple(_get({"test_time_scales": [1.0], **data}, "test_time_scales", list)),
         )
 
 
@@ -230,6 +239,15 @@ def check_one_piece(labels: Sequence[int], classes: Sequence[ClassCard]) -> None
     """Raises ValueError unless all of the labels are those of classes."""
     if unknown := [label for label in labels if label not in [item.label for item in classes]]:
         raise ValueError(f"'one_piece' has the label {unknown[0]}, which no class has")
+
+
+def check_scales(scales: Sequence[float]) -> None:
+    """Raises ValueError unless there are scales to segment at, each from ``SCALES`` and named once."""
+    low, high = SCALES
+    if not (scales and all(_is_number(scale) and low <= scale <= high for scale in scales)):
+        raise ValueError(f"'test_time_scales' must hold at least one number, each from {low:g} to {high:g}")
+    if len(set(scales)) < len(scales):
+        raise ValueError("'test_time_scales' names a scale twice")
 
 
 def label_values(classes: Sequence[ClassCard]) -> tuple[int, ...]:

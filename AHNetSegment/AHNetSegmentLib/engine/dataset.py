@@ -131,7 +131,7 @@ class BatchStream(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return images, labels, labelled
 
     def _patch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        settings = self.recipe.augmentation
+        settings = self.recipe.augmentation_of(self.stage)
         case = self.cases[int(rng.integers(len(self.cases)))]
         centre = self._centre(rng, case)
         placement = draw_placement(rng, centre, case.spacing, settings)

@@ -6,8 +6,11 @@ network still needs and the logits of the few that are on their way back.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import tee
 from typing import Protocol
 
@@ -49,8 +52,34 @@ class Network(Protocol):
     def memory_bytes(self, size: Sequence[int], batch_bytes: int, *, remade: bool) -> int: ...
 
 
+@dataclass(frozen=True)
+class Look:
+    """One of the ways in which the network sees a scan.
+
+    Attributes:
+        grid: on which it sees it.
+        chunks: of windows, see :func:`~.windows.plan_windows`.
+    """
+
+    grid: ModelGrid
+    chunks: list[list[Window]]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the network sees all of the grid at once."""
+        return len(self.chunks) == len(self.chunks[0]) == 1
+
+    @property
+    def slices(self) -> int:
+        """How many slices go in, and out again, in all windows."""
+        return sum(tile.size[0] for tiles in self.chunks for tile in tiles)
+
+
 class Pipeline:
     """One pass over a scan with one device, precision and window memory.
+
+    The network sees the scan at each of the card's scales. What comes back is the mean of the scales' probabilities,
+    and of the logits of an image and its mirror image where that counts too.
 
     Args:
         model: card and network.
@@ -76,21 +105,22 @@ class Pipeline:
     ) -> None:
         card = model.card
         self.box = self._searched(scan, intensities.lower, card.network)
-        self.network_seconds = 0.0
+        self.network_seconds = self._fed_seconds = 0.0
         if self.box is None:
             return
         self.scan = scan[self.box]
         self.intensities = intensities
         self.device = device
-        self.grid = ModelGrid.of(self.scan.shape, spacing, card.spacing)
         self.network: Network = model.for_inference(device, precision)
         self.classes = card.network.classes
         self.mirrored = mirrored
         self.batch_bytes = batch_bytes(device, memory_mb)
         self.remade = False
-        kept = self._memory(self.grid.model) / 2**20
+        grids = [ModelGrid.at_scale(self.scan.shape, spacing, card.spacing, scale) for scale in card.test_time_scales]
+        kept = self._memory(len(grids), max(grids, key=_pixels).model) / 2**20
         self.remade = kept > (min(memory_mb, KEPT_MB) if device.type == "cpu" else memory_mb)
-        self.chunks = plan_windows(self.grid.model, card.network, self._memory, memory_mb)
+        memory = partial(self._memory, len(grids))
+        self.looks = [Look(grid, plan_windows(grid.model, card.network, memory, memory_mb)) for grid in grids]
         self.transport = Transport(device)
 
     @property
@@ -98,8 +128,9 @@ class Pipeline:
         """Whether there is nothing but air, and so nothing to do."""
         return self.box is None
 
-    def _memory(self, size: Sequence[int]) -> float:
-        return (1 + self.mirrored) * self.network.memory_bytes(size, self.batch_bytes, remade=self.remade)
+    def _memory(self, looks: int, size: Sequence[int]) -> float:
+        """Bytes that windows of a size take in so many looks, which run at the same time."""
+        return looks * (1 + self.mirrored) * self.network.memory_bytes(size, self.batch_bytes, remade=self.remade)
 
     @torch.inference_mode()
     def write(self, labels: Array, shares: Sequence[Array | None] | None, progress: Progress | None = None) -> None:
@@ -116,31 +147,35 @@ class Pipeline:
         labels = labels[self.box]
         if shares is not None:
             shares = [None if share is None else share[self.box] for share in shares]
-        self._count = _Count(2 * sum(tile.size[0] for tiles in self.chunks for tile in tiles), progress)
-        window = self.chunks[0][0]
-        plane = self.network.last_enlargement(window.size)
-        single = len(self.chunks) == len(self.chunks[0]) == 1
+        self._count = _Count(2 * sum(look.slices for look in self.looks), progress)
+        finest = max(self.looks, key=lambda look: _pixels(look.grid))
+        grid = finest.grid
+        plane = self.network.last_enlargement(finest.chunks[0][0].size)
+        alone = len(self.looks) == 1 and finest.is_whole and not self.mirrored
         # Labels between coarse logits are found faster than the logits themselves; a GPU is faster without looking.
-        direct = single and plane is not None and shares is None and self.device.type == "cpu" and not self.mirrored
-        back = _Return(self.grid, self.transport, labels, shares, plane if direct else None)
-        if single:
-            for logits in self._logits(window, enlarged=not direct or self.grid.resampled):
-                back.take(logits)
-        else:
-            for tiles in self.chunks:
-                blend = Blend(tiles, self.grid.model, self.classes, self.device)
-                for tile in tiles:
-                    first = tile.slices[0]
-                    for logits in self._logits(tile, enlarged=True):
-                        blend.add(tile, first, logits)
-                        first += len(logits)
-                back.take(blend.result())
+        direct = plane is not None and shares is None and self.device.type == "cpu" and (alone or grid.resampled)
+        back = _Return(grid, self.transport, labels, shares, plane if direct else None)
+        ways = [self._logits(look, enlarged=not direct or grid.resampled) for look in self.looks]
+        for logits in ways[0] if len(ways) == 1 else _mean(ways, grid.model):
+            back.take(logits)
         back.finish()
 
-    def _logits(self, window: Window, enlarged: bool) -> Iterator[Tensor]:
-        """Logits (n, classes, h, w) of a window in slice order."""
-        self._fed_seconds = 0.0
-        results = self._results(window, enlarged)
+    def _logits(self, look: Look, enlarged: bool) -> Iterator[Tensor]:
+        """Logits (n, classes, h, w) of a look in slice order."""
+        if look.is_whole:
+            yield from self._window_logits(look, look.chunks[0][0], enlarged)
+            return
+        for tiles in look.chunks:
+            blend = Blend(tiles, look.grid.model, self.classes, self.device)
+            for tile in tiles:
+                first = tile.slices[0]
+                for logits in self._window_logits(look, tile, enlarged=True):
+                    blend.add(tile, first, logits)
+                    first += len(logits)
+            yield blend.result()
+
+    def _window_logits(self, look: Look, window: Window, enlarged: bool) -> Iterator[Tensor]:
+        results = self._results(look, window, enlarged)
         while True:
             began, fed = time.perf_counter(), self._fed_seconds
             logits = next(results, None)
@@ -150,26 +185,26 @@ class Pipeline:
             yield logits
             self._count.add(len(logits))
 
-    def _results(self, window: Window, enlarged: bool) -> Iterator[Tensor]:
+    def _results(self, look: Look, window: Window, enlarged: bool) -> Iterator[Tensor]:
         """What the network makes of a window, and of its mirror image where the model wants that too."""
 
         def run(batches: Iterator[Tensor]) -> Iterator[Tensor]:
             return self.network.run(batches, window.size, self.batch_bytes, enlarged=enlarged, remade=self.remade)
 
         if not self.mirrored:
-            return run(self._batches(window))
-        batches, others = tee(self._batches(window))
+            return run(self._batches(look, window))
+        batches, others = tee(self._batches(look, window))
         mirrored = run(batch.flip(-1) for batch in others)
         return ((one + other.flip(-1)) / 2 for one, other in zip(run(batches), mirrored, strict=True))
 
-    def _batches(self, window: Window) -> Iterator[Tensor]:
+    def _batches(self, look: Look, window: Window) -> Iterator[Tensor]:
         """The window's slices, resampled and normalised, (n, 1, h, w) on the device."""
         tile = (slice(None), slice(*window.rows), slice(*window.columns))
-        at_once = max(1, INPUT_BATCH_VOXELS // (self.grid.model[1] * self.grid.model[2]))
+        at_once = max(1, INPUT_BATCH_VOXELS // _pixels(look.grid))
         for start in range(*window.slices, at_once):
             began = time.perf_counter()
             stop = min(start + at_once, window.slices[1])
-            batch = self.intensities.apply(self.grid.to_model(self.scan, start, stop)[tile])
+            batch = self.intensities.apply(look.grid.to_model(self.scan, start, stop)[tile])
             sent = self.transport.send(batch[:, None])
             self._fed_seconds += time.perf_counter() - began
             yield sent
@@ -277,6 +312,29 @@ class _Return:
             np.copyto(place, found.numpy())
 
         self.transport.fetch(values, write)
+
+
+def _pixels(grid: ModelGrid) -> int:
+    return grid.model[1] * grid.model[2]
+
+
+def _mean(looks: Sequence[Iterator[Tensor]], shape: Sequence[int]) -> Iterator[Tensor]:
+    """The mean of looks' probabilities, as logits, in slice order on the grid (D, H, W).
+
+    None of the looks may be finer in plane than that.
+    """
+    queues = [SliceQueue() for _ in looks]
+    done = 0
+    while done < shape[0]:
+        for queue, logits in zip(queues, looks, strict=True):
+            if queue.stop == done:
+                queue.append(next(logits))
+        stop = min(queue.stop for queue in queues)
+        found = [resize_plane(queue.between(done, stop), shape[1:]).log_softmax(dim=1) for queue in queues]
+        yield torch.stack(found).logsumexp(dim=0) - math.log(len(found))
+        for queue in queues:
+            queue.let_go(stop)
+        done = stop
 
 
 class _Count:

@@ -87,6 +87,14 @@ class ModelGrid:
         ]
         return cls((shape[0], shape[1], shape[2]), (model[0], model[1], model[2]))
 
+    @classmethod
+    def at_scale(
+        cls, shape: Sequence[int], spacing: Sequence[float], target: Sequence[float | None], scale: float
+    ) -> ModelGrid:
+        """As :meth:`of`, with pixels in plane that are ``scale`` times as large as the model's."""
+        in_plane = [(wanted or step) * scale for wanted, step in zip(target[1:], spacing[1:], strict=True)]
+        return cls.of(shape, spacing, (target[0], *in_plane))
+
     @property
     def resampled(self) -> bool:
         """Whether the two grids differ."""

@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 
 from ..network.settings import AHNetSettings, MCGCNSettings
 from .augmentation import Augmentation
-from .card import ClassCard, Intensity, check_classes, check_one_piece, classes_from_dicts, label_values
+from .card import (
+    ClassCard,
+    Intensity,
+    Spacing,
+    check_classes,
+    check_one_piece,
+    check_scales,
+    classes_from_dicts,
+    label_values,
+)
 from .errors import RecipeError
 
 if sys.version_info >= (3, 11):
@@ -20,7 +29,7 @@ else:
 
 Settings = TypeVar("Settings")
 
-WORDS = ("title", "version", "anatomy", "description", "data_licence", "known_failures")
+WORDS = ("title", "version", "anatomy", "description", "data_licence", "known_failures", "storage")
 """Settings of a recipe that decide no weight."""
 
 STAGE_KINDS = ("slices", "decoder", "all")
@@ -37,6 +46,7 @@ class Stage:
         learning_rate: at the start; it falls to zero polynomially, (1 - step / steps)^0.9.
         batch: patches a step.
         patch: (slices, rows, columns) of a patch, voxels; for ``slices`` all but the first and last slice are used.
+        augmentation: of this stage; None: the recipe's. In a recipe's file it holds what differs from that.
     """
 
     kind: str
@@ -44,6 +54,7 @@ class Stage:
     learning_rate: float
     batch: int
     patch: tuple[int, int, int]
+    augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in STAGE_KINDS:
@@ -74,6 +85,8 @@ class Recipe:
         known_failures: see :class:`~.card.ModelCard`.
         one_piece: see there.
         test_time_mirroring: see there; the training must mirror left and right too.
+        test_time_scales: see there.
+        test_time_intensity: the card's intensity rule where it is not that of the training; None: it is.
         base: name of the model that the first stage begins with, as far as its weights fit; empty: random weights.
     """
 
@@ -85,7 +98,7 @@ class Recipe:
     description: str
     data_licence: str
     classes: tuple[ClassCard, ...]
-    spacing: tuple[float | None, float | None, float | None]
+    spacing: Spacing
     intensity: Intensity
     network: AHNetSettings
     stages: tuple[Stage, ...]
@@ -106,14 +119,19 @@ class Recipe:
     known_failures: str = ""
     one_piece: tuple[int, ...] = ()
     test_time_mirroring: bool = False
+    test_time_scales: tuple[float, ...] = (1.0,)
+    test_time_intensity: Intensity | None = None
 
     def __post_init__(self) -> None:
         check_classes(self.classes, self.network)
         check_one_piece(self.one_piece, self.classes)
-        if self.test_time_mirroring and not (self.augmentation.mirror[2] and not self.augmentation.mirror_swaps):
-            raise ValueError(
-                "'test_time_mirroring' needs a training that mirrors left and right, without 'mirror_swaps'"
-            )
+        check_scales(self.test_time_scales)
+        if self.test_time_mirroring:
+            last = self.augmentation_of(self.stages[-1])
+            if not last.mirror[2] or last.mirror_swaps:
+                raise ValueError(
+                    "'test_time_mirroring' needs a training that mirrors left and right, without 'mirror_swaps'"
+                )
         if self.network.in_channels != 1:
             raise ValueError("the network's in_channels must be 1: a case has one image")
 
@@ -129,10 +147,17 @@ class Recipe:
             layers=net.layers,
         )
 
+    def augmentation_of(self, stage: Stage) -> Augmentation:
+        """How strongly a stage's patches are varied."""
+        return stage.augmentation or self.augmentation
+
     def up_to(self, stages: int) -> Recipe:
-        """What decides the weights up to the end of so many stages: the recipe without later ones and without words."""
-        words: dict[str, Any] = dict.fromkeys(WORDS, "")
-        return replace(self, stages=self.stages[:stages], **words)
+        """What decides the weights up to the end of so many stages: no later ones, no words, nothing of inference."""
+        idle: dict[str, Any] = dict.fromkeys(WORDS, "")
+        if not self.validate_every:
+            idle.update(one_piece=(), test_time_mirroring=False, test_time_scales=(1.0,), test_time_intensity=None)
+        through = tuple(replace(item, augmentation=self.augmentation_of(item)) for item in self.stages[:stages])
+        return replace(self, stages=through, augmentation=Augmentation(), **idle)
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -162,14 +187,24 @@ def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
     classes = classes_from_dicts(values.pop("classes"))
     network = AHNetSettings.from_dict({"classes": len(classes) + 1, **values.pop("network", {})})
     values["spacing"] = tuple(None if step == 0 else float(step) for step in values["spacing"])
-    values["stages"] = tuple(_make(Stage, stage, "stage") for stage in values.pop("stages"))
+    common = values.pop("augmentation", {})
+    values["augmentation"] = _make(Augmentation, common, "augmentation")
+    values["stages"] = tuple(_stage(stage, common) for stage in values.pop("stages"))
     values["intensity"] = _make(Intensity, values["intensity"], "intensity")
-    values["augmentation"] = _make(Augmentation, values.pop("augmentation", {}), "augmentation")
+    if "test_time_intensity" in values:
+        values["test_time_intensity"] = _make(Intensity, values["test_time_intensity"], "test_time_intensity")
     if len(values["spacing"]) != 3:
         raise ValueError("'spacing' must hold three numbers, 0 for 'as scanned'")
     if not values["stages"]:
         raise ValueError("it has no stages")
     return _make(Recipe, {**values, "classes": classes, "network": network}, "recipe")
+
+
+def _stage(values: Mapping[str, Any], common: Mapping[str, Any]) -> Stage:
+    if "augmentation" in values:
+        own = _make(Augmentation, {**common, **values["augmentation"]}, "augmentation of a stage")
+        values = {**values, "augmentation": own}
+    return _make(Stage, values, "stage")
 
 
 def _make(kind: type[Settings], values: Mapping[str, Any], place: str) -> Settings:
