@@ -47,7 +47,7 @@ $(VENV)/bench-installed: Testing/bench/requirements.txt $(INSTALLED)
 bench-finetuning: $(INSTALLED)
 	$(BIN)/python Testing/bench/finetuning.py $(BENCH)
 
-# The training's 2D stage and transfer, against 3D from the first step on: half an hour and more.
+# The training's 2D stage and transfer, against 3D from the first step on: an hour and more.
 bench-transfer: $(INSTALLED)
 	$(BIN)/python Testing/bench/transfer.py $(BENCH)
 

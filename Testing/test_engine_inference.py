@@ -230,16 +230,15 @@ def test_at_several_scales_the_mean_of_the_probabilities_counts(scales: tuple[fl
         # Random weights give logits of some 1e7, so each look would be certain of everything.
         model.network.decoder.head.conv.weight.mul_(1e-6)
     image = torch.from_numpy(volume.array)[:, None] / 50 - 1
-    sizes = [(round(40 / scale), round(60 / scale)) for scale in scales]
     shares = []
-    for size in sizes:
-        seen = interpolated(image, size).transpose(0, 1)[None]
+    for scale in scales:
+        seen = interpolated(image, (round(40 / scale), round(60 / scale))).transpose(0, 1)[None]
         with torch.inference_mode():
             logits = model.network(seen)
             if mirrored:
                 logits = (logits + model.network(seen.flip(-1)).flip(-1)) / 2
-        shares.append(interpolated(logits[0].transpose(0, 1), max(sizes)).log_softmax(dim=1))
-    expected = interpolated(torch.stack(shares).logsumexp(dim=0), (40, 60)).softmax(dim=1)
+        shares.append(interpolated(logits[0].transpose(0, 1), (40, 60)).softmax(dim=1))
+    expected = torch.stack(shares).mean(dim=0)
     for settings in (EXACT, replace(EXACT, probabilities=True)):
         result = segment(volume, model, settings)
         assert (result.labels == expected.argmax(dim=1).numpy()).mean() > 0.999
@@ -284,17 +283,20 @@ def test_a_run_can_be_cancelled_before_its_end() -> None:
     assert calls[0][0] < calls[0][1]
 
 
-def test_progress_rises_to_its_end() -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("scales", [(1.0,), (0.9, 1.1)])
+def test_progress_rises_to_its_end(scales: tuple[float, ...], mirrored: bool) -> None:
     calls: list[tuple[int, int]] = []
 
     def go_on(done: int, total: int) -> bool:
         calls.append((done, total))
         return True
 
-    segment(noise_volume((6, 20, 20)), random_model(), EXACT, go_on)
-    assert {total for _, total in calls} == {12}
+    volume = noise_volume((6, 20, 20), spacing=(1.0, 1.0, 3.0))
+    segment(volume, random_model(test_time_scales=scales, test_time_mirroring=mirrored), EXACT, go_on)
+    assert {total for _, total in calls} == {12 * len(scales)}
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
-    assert calls[-1][0] == 12
+    assert calls[-1][0] == 12 * len(scales)
 
 
 def air_around(volume: Volume, value: float) -> Volume:

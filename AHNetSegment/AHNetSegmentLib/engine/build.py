@@ -85,8 +85,7 @@ def train_model(
 
     def validate(network: AHNet) -> dict[str, Any]:
         model = Model(card_of(recipe), network, Path(work))
-        found = evaluate_model(model, held_out, distances=False)
-        return {"dice": {item.name: none_if_undefined(round(item.dice.mean, 4)) for item in found.classes}}
+        return evaluate_model(model, held_out, distances=False).validation()
 
     weights = trainer.run(report, validate if held_out else None)
     training = {

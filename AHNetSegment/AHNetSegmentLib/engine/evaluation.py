@@ -119,6 +119,10 @@ class Evaluation:
         """Mean of the classes' mean Dice, so that each class weighs the same; nan without a case."""
         return mean_of_defined(item.dice.mean for item in self.classes)
 
+    def validation(self) -> dict[str, Any]:
+        """What a training's log keeps of it: each class's mean Dice, None where undefined."""
+        return {"dice": {item.name: none_if_undefined(round(item.dice.mean, 4)) for item in self.classes}}
+
     def table(self) -> str:
         """A plain-text table: one line per class, then the mean Dice and the classes missed or invented."""
         header = ("class", "cases", "Dice ± SD", "median", "worst", "HD95 mm", "ASD mm", "volume error", "worst case")

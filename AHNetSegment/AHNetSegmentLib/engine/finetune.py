@@ -40,7 +40,6 @@ from .finetune_plan import (
 )
 from .inference import InferenceSettings
 from .lock import locked_folder
-from .measures import none_if_undefined
 from .package import CARD_FILE, WEIGHTS_FILE, Model, check_target, load_model, save_model
 from .package_zip import check_title
 from .preview import Preview
@@ -271,7 +270,7 @@ class _Finetuning:
                 # A picture that cannot be written is no reason to lose a training.
                 with suppress(OutputError):
                     self.watch.picture(self.preview.write())
-            return {"dice": {item.name: none_if_undefined(round(item.dice.mean, 4)) for item in found.classes}}
+            return found.validation()
 
         return validate
 

@@ -6,7 +6,6 @@ network still needs and the logits of the few that are on their way back.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ Progress = Callable[[int, int], bool]
 INPUT_BATCH_VOXELS = 2_000_000
 RETURN_BATCH_BYTES = 32 * 2**20
 AIR_MARGIN = 16
+SMALLEST_PROBABILITY = 1e-30
 KEPT_MB = 768
 """Beyond that, a CPU makes the maps of the first layers twice rather than keep them: a tenth more time, a third less
 memory, which the rest of the machine wants too."""
@@ -148,16 +148,21 @@ class Pipeline:
         if shares is not None:
             shares = [None if share is None else share[self.box] for share in shares]
         self._count = _Count(2 * sum(look.slices for look in self.looks), progress)
-        finest = max(self.looks, key=lambda look: _pixels(look.grid))
-        grid = finest.grid
-        plane = self.network.last_enlargement(finest.chunks[0][0].size)
-        alone = len(self.looks) == 1 and finest.is_whole and not self.mirrored
-        # Labels between coarse logits are found faster than the logits themselves; a GPU is faster without looking.
-        direct = plane is not None and shares is None and self.device.type == "cpu" and (alone or grid.resampled)
-        back = _Return(grid, self.transport, labels, shares, plane if direct else None)
-        ways = [self._logits(look, enlarged=not direct or grid.resampled) for look in self.looks]
-        for logits in ways[0] if len(ways) == 1 else _mean(ways, grid.model):
-            back.take(logits)
+        if len(self.looks) > 1:
+            grid = self.looks[0].grid.with_plane_of_scan()
+            back = _Return(grid, self.transport, labels, shares, None)
+            for logits in _mean([self._logits(look, enlarged=True) for look in self.looks], grid.model):
+                back.take(logits)
+        else:
+            look = self.looks[0]
+            plane = self.network.last_enlargement(look.chunks[0][0].size)
+            alone = look.is_whole and not self.mirrored
+            # Labels between coarse logits are found faster than the logits themselves; a GPU is faster without looking.
+            direct = plane is not None and shares is None and self.device.type == "cpu"
+            direct = direct and (alone or look.grid.resampled)
+            back = _Return(look.grid, self.transport, labels, shares, plane if direct else None)
+            for logits in self._logits(look, enlarged=not direct or look.grid.resampled):
+                back.take(logits)
         back.finish()
 
     def _logits(self, look: Look, enlarged: bool) -> Iterator[Tensor]:
@@ -247,10 +252,10 @@ class _Return:
         self.labels = labels
         self.shares = shares
         self.slices = LinearAxis.same_field(grid.model[0], grid.scan[0]).to(transport.device)
-        self.shrinks = grid.model[1] > grid.scan[1] or grid.model[2] > grid.scan[2]
         self.plane = coarse
         if coarse is not None and grid.resampled:
-            self.plane = None if self.shrinks else PlaneMap.same_field(grid.model[1:], grid.scan[1:])
+            shrinks = grid.model[1] > grid.scan[1] or grid.model[2] > grid.scan[2]
+            self.plane = None if shrinks else PlaneMap.same_field(grid.model[1:], grid.scan[1:])
         self.queue = SliceQueue()
         self.written = 0
         self.finite: Tensor | None = None
@@ -294,10 +299,7 @@ class _Return:
         if self.plane is not None:
             self._put(self.labels, start, self.plane.largest_channel(logits))
             return
-        if self.shrinks:
-            # The low-pass filter exists in float32 only.
-            logits = (logits if interpolates_with_low_pass(logits.device) else logits.cpu()).float()
-        logits = resize_plane(logits, self.grid.scan[1:])
+        logits = _resized(logits, self.grid.scan[1:])
         self._put(self.labels, start, logits.argmax(dim=1).to(torch.uint8))
         if self.shares is not None:
             scaled = (logits.float().softmax(dim=1) * 255).round_().to(torch.uint8)
@@ -319,22 +321,29 @@ def _pixels(grid: ModelGrid) -> int:
 
 
 def _mean(looks: Sequence[Iterator[Tensor]], shape: Sequence[int]) -> Iterator[Tensor]:
-    """The mean of looks' probabilities, as logits, in slice order on the grid (D, H, W).
-
-    None of the looks may be finer in plane than that.
-    """
+    """The mean of looks' probabilities, as logits, slice by slice on the grid (D, H, W)."""
     queues = [SliceQueue() for _ in looks]
-    done = 0
-    while done < shape[0]:
+    for number in range(shape[0]):
+        total: Tensor | None = None
         for queue, logits in zip(queues, looks, strict=True):
-            if queue.stop == done:
+            if queue.stop == number:
                 queue.append(next(logits))
-        stop = min(queue.stop for queue in queues)
-        found = [resize_plane(queue.between(done, stop), shape[1:]).log_softmax(dim=1) for queue in queues]
-        yield torch.stack(found).logsumexp(dim=0) - math.log(len(found))
-        for queue in queues:
-            queue.let_go(stop)
-        done = stop
+            found = _resized(queue.between(number, number + 1), shape[1:]).float().softmax(dim=1)
+            total = found if total is None else total.add_(found)
+            queue.let_go(number + 1)
+        assert total is not None
+        yield total.div_(len(looks)).clamp_min_(SMALLEST_PROBABILITY).log_()
+    for logits in looks:
+        # To their ends: what comes after their last slices counts them.
+        assert next(logits, None) is None
+
+
+def _resized(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Logits (n, C, H, W) on another grid in plane."""
+    if logits.shape[2] > size[0] or logits.shape[3] > size[1]:
+        # The low-pass filter exists in float32 only.
+        logits = (logits if interpolates_with_low_pass(logits.device) else logits.cpu()).float()
+    return resize_plane(logits, size)
 
 
 class _Count:

@@ -95,6 +95,10 @@ class ModelGrid:
         in_plane = [(wanted or step) * scale for wanted, step in zip(target[1:], spacing[1:], strict=True)]
         return cls.of(shape, spacing, (target[0], *in_plane))
 
+    def with_plane_of_scan(self) -> ModelGrid:
+        """The grid with its slices and the scan's pixels in plane."""
+        return ModelGrid(self.scan, (self.model[0], *self.scan[1:]))
+
     @property
     def resampled(self) -> bool:
         """Whether the two grids differ."""
