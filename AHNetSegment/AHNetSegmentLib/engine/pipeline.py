@@ -328,7 +328,8 @@ def _mean(looks: Sequence[Iterator[Tensor]], shape: Sequence[int]) -> Iterator[T
         for queue, logits in zip(queues, looks, strict=True):
             if queue.stop == number:
                 queue.append(next(logits))
-            found = _resized(queue.between(number, number + 1), shape[1:]).float().softmax(dim=1)
+            seen = queue.between(number, number + 1)
+            found = _resized(seen, shape[1:]).to(seen.device).float().softmax(dim=1)
             total = found if total is None else total.add_(found)
             queue.let_go(number + 1)
         assert total is not None
