@@ -67,6 +67,7 @@ def train(widget: Any, head: Any) -> None:
         own.section.collapsed = False
         host.click(own.cases.ui.addAllCasesButton)
         host.pump(lambda: not own.cases.problems(), SECONDS)
+        assert host.choose(own.training.ui.baseSelector, "Hippocampus (T1 MR)")
         own.training.ui.newTitleEdit.text = "Hippocampus, our scanner"
         own.training.ui.stepsSpinBox.value = 400
         host.pump(lambda: own.training.ui.trainButton.enabled, SECONDS)
