@@ -70,7 +70,7 @@ def main() -> None:
 def run(model: str, name: str, data: Path, work: Path) -> Run:
     """Trains, or goes on where it was stopped, and measures."""
     recipe = read_recipe(REPOSITORY / "Resources" / "Models" / model / RECIPE_FILE)
-    recipe = replace(recipe, base="", stages=PLANS[model][name])
+    recipe = replace(recipe, base="", stages=PLANS[model][name], test_time_scales=(1.0,))
     cases, held_out = split_cases(find_cases(data), recipe.validation)
     bar = ProgressBar(f"{model} {name} the 2D stage")
     steps = sum(stage.steps for stage in recipe.stages)

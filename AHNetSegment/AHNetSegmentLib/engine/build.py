@@ -35,6 +35,7 @@ from .training_progress import Report, TrainingOptions
 from .volume import Array, Volume
 
 RECIPE_FILE = "recipe.toml"
+STORAGE_FIGURES = ("mean_dice_before_storage", "mean_dice_after_storage")
 
 CaseProgress = Callable[[str, int, int], bool]
 """Called as ``progress(what, done, total)`` after each case; returning False stops the run."""
@@ -108,7 +109,8 @@ def train_model(
     validations = [entry["validation"]["dice"] for entry in trainer.log if "validation" in entry]
     before = none_if_undefined(round(mean_of_defined(validations[-1].values()), 4)) if validations else None
     figures = _bundled_figures(evaluation)
-    figures |= _storage({**figures, "mean_dice_before_storage": before})
+    if before is not None:
+        figures |= zip(STORAGE_FIGURES, (before, figures["mean_dice"]), strict=True)
     write_card(Path(output) / CARD_FILE, replace(model.card, figures=figures))
     return evaluation
 
@@ -209,7 +211,8 @@ def refresh_card(model_folder: Path, data: Path) -> ModelCard:
     )
     if held_out:
         evaluation = evaluate_model(Model(card, model.network, folder), held_out)
-        card = replace(card, figures={**_bundled_figures(evaluation), **_storage(model.card.figures)})
+        kept = {name: value for name, value in model.card.figures.items() if name in STORAGE_FIGURES}
+        card = replace(card, figures={**_bundled_figures(evaluation), **kept})
     write_card(folder / CARD_FILE, card)
     return card
 
@@ -248,13 +251,6 @@ def figures_of(evaluation: Evaluation) -> dict[str, Any]:
 def _bundled_figures(evaluation: Evaluation) -> dict[str, Any]:
     """The figures of a model made by a recipe: also its time."""
     return {**figures_of(evaluation), "seconds_per_volume": round(evaluation.seconds_per_volume, 2)}
-
-
-def _storage(figures: Mapping[str, Any]) -> dict[str, float]:
-    """From a card's figures, the mean Dice before and after the weights were stored, used alike; empty: not known."""
-    before = figures.get("mean_dice_before_storage")
-    after = figures.get("mean_dice_after_storage", figures["mean_dice"])
-    return {} if before is None else {"mean_dice_before_storage": before, "mean_dice_after_storage": after}
 
 
 def versions() -> dict[str, str]:

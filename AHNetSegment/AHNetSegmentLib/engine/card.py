@@ -15,6 +15,7 @@ from .files import write_text
 
 FORMAT_VERSION = 1
 SCALES = (0.5, 2.0)
+"""Smallest and largest of ``test_time_scales``."""
 TERMINOLOGY_CONTEXT = "Segmentation category and type - DICOM master list"
 ANATOMIC_CONTEXT = "Anatomic codes - DICOM master list"
 

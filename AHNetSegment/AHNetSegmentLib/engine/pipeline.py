@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import tee
 from typing import Protocol
 
@@ -23,7 +22,7 @@ from ..network.slices import SliceQueue
 from .device import batch_bytes, interpolates_with_low_pass
 from .errors import Cancelled, VolumeError
 from .package import Model
-from .preprocess import IntensityMap, ModelGrid, occupied, resize_plane
+from .preprocess import IntensityMap, ModelGrid, occupied, resize_plane, shrinks
 from .transport import Transport
 from .volume import Array
 from .windows import STRIDE, Blend, Window, plan_windows
@@ -117,10 +116,10 @@ class Pipeline:
         self.batch_bytes = batch_bytes(device, memory_mb)
         self.remade = False
         grids = [ModelGrid.at_scale(self.scan.shape, spacing, card.spacing, scale) for scale in card.test_time_scales]
-        kept = self._memory(len(grids), max(grids, key=_pixels).model) / 2**20
+        self.passes = len(grids) * (1 + mirrored)
+        kept = self._memory(max(grids, key=_pixels).model) / 2**20
         self.remade = kept > (min(memory_mb, KEPT_MB) if device.type == "cpu" else memory_mb)
-        memory = partial(self._memory, len(grids))
-        self.looks = [Look(grid, plan_windows(grid.model, card.network, memory, memory_mb)) for grid in grids]
+        self.looks = [Look(grid, plan_windows(grid.model, card.network, self._memory, memory_mb)) for grid in grids]
         self.transport = Transport(device)
 
     @property
@@ -128,9 +127,9 @@ class Pipeline:
         """Whether there is nothing but air, and so nothing to do."""
         return self.box is None
 
-    def _memory(self, looks: int, size: Sequence[int]) -> float:
-        """Bytes that windows of a size take in so many looks, which run at the same time."""
-        return looks * (1 + self.mirrored) * self.network.memory_bytes(size, self.batch_bytes, remade=self.remade)
+    def _memory(self, size: Sequence[int]) -> float:
+        """Bytes that windows of a size take in all passes of the network, which run at the same time."""
+        return self.passes * self.network.memory_bytes(size, self.batch_bytes, remade=self.remade)
 
     @torch.inference_mode()
     def write(self, labels: Array, shares: Sequence[Array | None] | None, progress: Progress | None = None) -> None:
@@ -151,8 +150,7 @@ class Pipeline:
         if len(self.looks) > 1:
             grid = self.looks[0].grid.with_plane_of_scan()
             back = _Return(grid, self.transport, labels, shares, None)
-            for logits in _mean([self._logits(look, enlarged=True) for look in self.looks], grid.model):
-                back.take(logits)
+            found = _mean([self._logits(look, enlarged=True) for look in self.looks], grid.model)
         else:
             look = self.looks[0]
             plane = self.network.last_enlargement(look.chunks[0][0].size)
@@ -161,8 +159,9 @@ class Pipeline:
             direct = plane is not None and shares is None and self.device.type == "cpu"
             direct = direct and (alone or look.grid.resampled)
             back = _Return(look.grid, self.transport, labels, shares, plane if direct else None)
-            for logits in self._logits(look, enlarged=not direct or look.grid.resampled):
-                back.take(logits)
+            found = self._logits(look, enlarged=not direct or look.grid.resampled)
+        for logits in found:
+            back.take(logits)
         back.finish()
 
     def _logits(self, look: Look, enlarged: bool) -> Iterator[Tensor]:
@@ -254,8 +253,8 @@ class _Return:
         self.slices = LinearAxis.same_field(grid.model[0], grid.scan[0]).to(transport.device)
         self.plane = coarse
         if coarse is not None and grid.resampled:
-            shrinks = grid.model[1] > grid.scan[1] or grid.model[2] > grid.scan[2]
-            self.plane = None if shrinks else PlaneMap.same_field(grid.model[1:], grid.scan[1:])
+            size, target = grid.model[1:], grid.scan[1:]
+            self.plane = None if shrinks(size, target) else PlaneMap.same_field(size, target)
         self.queue = SliceQueue()
         self.written = 0
         self.finite: Tensor | None = None
@@ -321,7 +320,7 @@ def _pixels(grid: ModelGrid) -> int:
 
 
 def _mean(looks: Sequence[Iterator[Tensor]], shape: Sequence[int]) -> Iterator[Tensor]:
-    """The mean of looks' probabilities, as logits, slice by slice on the grid (D, H, W)."""
+    """Logits of the mean of looks' probabilities, slice by slice on the grid (D, H, W)."""
     queues = [SliceQueue() for _ in looks]
     for number in range(shape[0]):
         total: Tensor | None = None
@@ -333,7 +332,8 @@ def _mean(looks: Sequence[Iterator[Tensor]], shape: Sequence[int]) -> Iterator[T
             total = found if total is None else total.add_(found)
             queue.let_go(number + 1)
         assert total is not None
-        yield total.div_(len(looks)).clamp_min_(SMALLEST_PROBABILITY).log_()
+        # Logits of the sum are logits of the mean.
+        yield total.clamp_min_(SMALLEST_PROBABILITY).log_()
     for logits in looks:
         # To their ends: what comes after their last slices counts them.
         assert next(logits, None) is None
@@ -341,7 +341,7 @@ def _mean(looks: Sequence[Iterator[Tensor]], shape: Sequence[int]) -> Iterator[T
 
 def _resized(logits: Tensor, size: Sequence[int]) -> Tensor:
     """Logits (n, C, H, W) on another grid in plane."""
-    if logits.shape[2] > size[0] or logits.shape[3] > size[1]:
+    if shrinks(logits.shape[2:], size):
         # The low-pass filter exists in float32 only.
         logits = (logits if interpolates_with_low_pass(logits.device) else logits.cpu()).float()
     return resize_plane(logits, size)

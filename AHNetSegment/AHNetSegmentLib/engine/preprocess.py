@@ -123,8 +123,13 @@ def resize_plane(images: Tensor, size: Sequence[int]) -> Tensor:
     """Resizes images (n, C, H, W) linearly in plane, low-pass filtered where pixels become larger."""
     if tuple(images.shape[2:]) == tuple(size):
         return images
-    shrinks = images.shape[2] > size[0] or images.shape[3] > size[1]
-    return F.interpolate(images, tuple(size), mode="bilinear", align_corners=False, antialias=shrinks)
+    low_pass = shrinks(images.shape[2:], size)
+    return F.interpolate(images, tuple(size), mode="bilinear", align_corners=False, antialias=low_pass)
+
+
+def shrinks(size: Sequence[int], target: Sequence[int]) -> bool:
+    """Whether images of a size (H, W) have fewer rows or columns afterwards, so that their pixels become larger."""
+    return size[0] > target[0] or size[1] > target[1]
 
 
 def occupied(scan: Array, lower: float) -> list[tuple[int, int]] | None:
