@@ -304,7 +304,7 @@ def test_the_plot_s_nodes_are_hidden_and_go_with_the_section(
     assert [columns[2].GetValue(row) for row in range(2)] == [1.0, 1.0]
     widget = panel.ui.evaluationPlot.layout().itemAt(0).widget()
     assert widget.mrmlPlotViewNode().GetPlotChartNode() is panel.section.results.plot.chart
-    assert panel.ui.evaluationPlot.layout().count() == 1
+    assert panel.ui.evaluationPlot.layout().count() == 2, "the plot and its legend, whatever was drawn before"
     panel.section.close()
     assert hidden_nodes(scene) == []
     assert panel.rows() == []

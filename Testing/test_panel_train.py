@@ -297,12 +297,13 @@ def test_the_curves_move(panel: Panel, two_cases: Any) -> None:
         report({"kind": "loss", "step": step, "loss": loss, "stage": "decoder"})
     dice = {"Hippocampus, anterior": 0.5, "Hippocampus, posterior": None}
     report({"kind": "validation", "step": 20, "dice": dice, "preview": None, "best": True})
+    report({"kind": "validation", "step": 25, "dice": dice, "preview": None, "best": True})
     curves = panel.train.view.curves
     assert host.pump(lambda: curves.tables is not None, 2)
     assert panel.ui.curvesPlot.visible
     assert column(curves.tables[0], "step") == [10, 20]
     assert column(curves.tables[0], "loss") == [1.25, 0.75]
-    assert column(curves.tables[1], "Dice Hippocampus, anterior") == [0.5]
+    assert column(curves.tables[1], "Dice Hippocampus, anterior") == [0.5, 0.5]
     assert panel.train.view.curves.widget.mrmlPlotViewNode().GetPlotChartNode().GetNumberOfPlotSeriesNodes() == 3
 
 

@@ -9,15 +9,18 @@ from typing import Any
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from ..engine.card import ClassCard, ModelCard
 from .case_checks import Finding, check_row
 from .cases import CaseRow, pairs_in_scene, segment_labels
+from .quiet import quiet
 from .segments import LABELMAP, SURFACE
+from .sentences import Sentence
 from .structures import StructureTable, structures_of
+from .timers import Once
 from .transforms import node_name
+from .watching import NodeWatch
 
 VOLUME, SEGMENTATION, USE, COMPLETE, CHECK = range(5)
 SCENE_MS = 300
@@ -65,8 +68,10 @@ class CaseTable:
         self._rows: list[_Row] = []
         self._base: ModelCard | None = None
         self._enabled, self._closed = True, False
-        self._waiting = False
-        self._watched: dict[str, tuple[Any, int]] = {}
+        self._turn_soon = Once(self._turn)
+        self._nodes = NodeWatch(lambda: self._soon(SCENE_MS))
+        self._said = Sentence(ui.casesNoteLabel)
+        self._found = Sentence(ui.casesFindingsLabel, _("What is wrong with the cases (✗), or may be (⚠)."))
         self._structures = StructureTable(ui.structuresTable, self._soon)
         self._prepare_table()
         ui.addCaseButton.connect("clicked()", self._on_add)
@@ -140,7 +145,7 @@ class CaseTable:
         """Takes all cases out, and forgets what segments were called."""
         self._rows = []
         self._structures.forget()
-        self.ui.casesNoteLabel.text = ""
+        self._note("")
         self._show()
 
     def close(self) -> None:
@@ -150,7 +155,8 @@ class CaseTable:
             slicer.mrmlScene.RemoveObserver(tag)
         self._scene_tags = []
         self._rows = []
-        self._watch()
+        self._nodes.stop()
+        self._turn_soon.stop()
 
     # What a person does
 
@@ -211,30 +217,13 @@ class CaseTable:
     def _on_scene_closed(self, _caller: Any, _event: Any) -> None:
         self.clear()
 
-    def _on_node_changed(self, _caller: Any, _event: Any) -> None:
-        self._soon(SCENE_MS)
-
-    def _watch(self) -> None:
-        """Hears of every change of the rows' nodes, and of no others."""
-        wanted = {node.GetID(): node for row in self._rows if row.is_there for node in row.nodes}
-        for key in [key for key, (node, _tag) in self._watched.items() if wanted.get(key) is not node]:
-            node, tag = self._watched.pop(key)
-            node.RemoveObserver(tag)
-        for key, node in wanted.items():
-            if key not in self._watched:
-                self._watched[key] = (node, node.AddObserver(vtk.vtkCommand.AnyEvent, self._on_node_changed))
-
     def _soon(self, delay_ms: int = 0) -> None:
         """Shows everything anew in a later turn of the event loop, once for many changes."""
-        if not self._waiting and not self._closed:
-            self._waiting = True
-            qt.QTimer.singleShot(delay_ms, self._turn)
+        if not self._closed:
+            self._turn_soon.want(delay_ms)
 
     def _turn(self) -> None:
         """Shows the tables, and checks one case that has changed; another one in the next turn."""
-        self._waiting = False
-        if self._closed:
-            return
         self._show(check_later=False)
         stale = [row for row in self._rows if row.checked != self._state(row)]
         if not stale:
@@ -287,7 +276,7 @@ class CaseTable:
     def _show(self, check_later: bool = True) -> None:
         """Brings the tables in line with rows and scene."""
         self._rows = [row for row in self._rows if row.is_there]
-        self._watch()
+        self._nodes.follow(node for row in self._rows for node in row.nodes)
         table = self.ui.casesTable
         shown = [table.item(row, VOLUME).data(qt.Qt.UserRole) for row in range(table.rowCount)]
         if shown != [row.number for row in self._rows]:
@@ -302,20 +291,19 @@ class CaseTable:
     def _fill(self) -> None:
         """Makes the rows' cells anew."""
         table = self.ui.casesTable
-        blocked = table.blockSignals(True)
-        table.setRowCount(0)
-        table.setRowCount(len(self._rows))
-        for number, row in enumerate(self._rows):
-            for column in (VOLUME, SEGMENTATION, CHECK):
-                table.setItem(number, column, qt.QTableWidgetItem(""))
-            table.item(number, VOLUME).setData(qt.Qt.UserRole, row.number)
-            complete = qt.QTableWidgetItem("")
-            complete.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
-            complete.setCheckState(qt.Qt.Checked if row.complete else qt.Qt.Unchecked)
-            complete.setToolTip(_complete_tip())
-            table.setItem(number, COMPLETE, complete)
-            table.setCellWidget(number, USE, self._use_box(row))
-        table.blockSignals(blocked)
+        with quiet(table):
+            table.setRowCount(0)
+            table.setRowCount(len(self._rows))
+            for number, row in enumerate(self._rows):
+                for column in (VOLUME, SEGMENTATION, CHECK):
+                    table.setItem(number, column, qt.QTableWidgetItem(""))
+                table.item(number, VOLUME).setData(qt.Qt.UserRole, row.number)
+                complete = qt.QTableWidgetItem("")
+                complete.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
+                complete.setCheckState(qt.Qt.Checked if row.complete else qt.Qt.Unchecked)
+                complete.setToolTip(_complete_tip())
+                table.setItem(number, COMPLETE, complete)
+                table.setCellWidget(number, USE, self._use_box(row))
 
     def _use_box(self, row: _Row) -> Any:
         box = qt.QComboBox()
@@ -328,24 +316,22 @@ class CaseTable:
     def _show_texts(self) -> None:
         """Names and findings."""
         table, said = self.ui.casesTable, []
-        blocked = table.blockSignals(True)
-        for number, row in enumerate(self._rows):
-            for column, node in zip((VOLUME, SEGMENTATION), row.nodes, strict=True):
-                name = node_name(node, "–")
-                table.item(number, column).setText(name)
-                table.item(number, column).setToolTip(name)
-            findings = self._findings(row)
-            cell = table.item(number, CHECK)
-            cell.setText(_check_text(findings))
-            cell.setToolTip("\n".join(item.sentence for item in findings or []))
-            said += [_marked(item) for item in findings or []]
-        table.blockSignals(blocked)
+        with quiet(table):
+            for number, row in enumerate(self._rows):
+                for column, node in zip((VOLUME, SEGMENTATION), row.nodes, strict=True):
+                    name = node_name(node, "–")
+                    table.item(number, column).setText(name)
+                    table.item(number, column).setToolTip(name)
+                findings = self._findings(row)
+                cell = table.item(number, CHECK)
+                cell.setText(_check_text(findings))
+                cell.setToolTip("\n".join(item.sentence for item in findings or []))
+                said += [_marked(item) for item in findings or []]
         lines = sorted(dict.fromkeys(said), key=lambda line: not line.startswith(HINDERS))
         if len(lines) > SENTENCES:
             more = _("… and {count} more: see the column Check.").format(count=len(lines) - SENTENCES)
             lines = [*lines[:SENTENCES], more]
-        self.ui.casesFindingsLabel.text = "\n".join(lines)
-        self.ui.casesFindingsLabel.visible = bool(lines)
+        self._found.say("\n".join(lines))
 
     def _findings(self, row: _Row) -> list[Finding] | None:
         """What is said of a row; None: it is still to be checked."""
@@ -370,8 +356,7 @@ class CaseTable:
         ui.addAllCasesButton.enabled = self._enabled
 
     def _note(self, text: str) -> None:
-        self.ui.casesNoteLabel.text = text
-        self.ui.casesNoteLabel.visible = bool(text)
+        self._said.say(text)
 
 
 def _complete_tip() -> str:

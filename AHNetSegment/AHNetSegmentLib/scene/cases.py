@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import qt
 import slicer
 
 from ..engine.card import ClassCard
@@ -23,6 +22,7 @@ from ..engine.volume import Array, Volume
 from .exchange import Writing, reason_text
 from .labels import labels_from_segments
 from .segments import LABELMAP, check_segmentation_node
+from .timers import later
 from .transforms import image_to_world, lattice_shift, node_name, node_to_node
 from .volumes import check_volume_node, first_voxel_to_ras, volume_from_node
 
@@ -259,7 +259,7 @@ class CaseStore:
             writing.stop()
 
     def _next_turn(self) -> None:
-        qt.QTimer.singleShot(0, self._turn)
+        later(0, self._turn)
 
     def _turn(self) -> None:
         """One step; an array that is being written calls for the next one when it is on the disk."""

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
 from ..engine.card import ClassCard
 from .plot_nodes import PlotNodes, number_column
+from .timers import Once
 
 SHOW_MS = 200
 """What comes in within that time is drawn at once: a training that goes on tells all its past in one moment."""
@@ -41,10 +41,7 @@ class Curves:
         self._dice: list[tuple[float, ...]] = []
         self._nodes = PlotNodes(LAYOUT)
         self._tables: tuple[Any, Any] | None = None
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(SHOW_MS)
-        self._timer.connect("timeout()", self.show)
+        self._show_soon = Once(self.show, SHOW_MS)
 
     @property
     def tables(self) -> tuple[Any, Any] | None:
@@ -65,13 +62,13 @@ class Curves:
     def add_loss(self, step: int, loss: float) -> None:
         """The loss after a step; it is drawn soon."""
         self._losses.append((float(step), float(loss)))
-        self._show_soon()
+        self._show_soon.want()
 
     def add_dice(self, step: int, dice: Mapping[str, float | None]) -> None:
         """The Dice of each class, by its name, after a step; None or absent: undefined."""
         values = (dice.get(item.name) for item in self._classes)
         self._dice.append((float(step), *(math.nan if value is None else float(value) for value in values)))
-        self._show_soon()
+        self._show_soon.want()
 
     def show(self) -> None:
         """Draws what has come, at once."""
@@ -85,16 +82,13 @@ class Curves:
         assert self._tables is not None
         for node, rows in zip(self._tables, (self._losses, self._dice), strict=True):
             _append(node, rows)
+        self._nodes.draw_lines(fit=True)
 
     def close(self) -> None:
         """Removes the nodes; the numbers are kept. Harmless when there are none."""
-        self._timer.stop()
+        self._show_soon.stop()
         self._tables = None
         self._nodes.close()
-
-    def _show_soon(self) -> None:
-        if not self._timer.active:
-            self._timer.start()
 
     def _make_nodes(self) -> None:
         nodes = self._nodes

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -20,6 +19,8 @@ from .evaluation_results import Evaluated, EvaluationResults
 from .evaluation_run import EvaluationRun, Plan, plan_evaluation
 from .installation import install_torch, torch_problem
 from .progress_texts import show_progress, state_text
+from .sentences import Sentence
+from .timers import Once
 from .worker import Worker
 
 DOUBLE_CLICK_SECONDS = 0.5
@@ -57,12 +58,10 @@ class EvaluateSection:
         self.run: EvaluationRun | None = None
         self._cases, self._worker = cases, worker
         self._chosen_model, self._computing, self._ended = chosen_model, computing, ended
+        self._status = Sentence(ui.evaluateStatusLabel, stays=True)
         self._hint = ""
         self._began = 0.0
-        self._timer = qt.QTimer(ui.evaluateButton)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(BUSY_MS)
-        self._timer.connect("timeout()", self.update)
+        self._look_again = Once(self.update, BUSY_MS)
         ui.evaluateButton.connect("clicked()", self.on_button)
         self.update()
 
@@ -76,14 +75,14 @@ class EvaluateSection:
         if self.run is not None:
             self.run.abandon()
             self._run_ended()
-        self._timer.stop()
+        self._look_again.stop()
         self.results.clear()
         self._say("")
 
     def update(self) -> None:
         """Brings the button in line with cases, model and worker."""
         button, hindrance = self.ui.evaluateButton, self._hindrance()
-        if not self.busy and (hindrance or self.ui.evaluateStatusLabel.text == self._hint):
+        if not self.busy and (hindrance or self._status.text == self._hint):
             self._say(hindrance)
         self._hint = hindrance
         if self.busy:
@@ -120,7 +119,7 @@ class EvaluateSection:
         if problems:
             return problems[0]
         if self._worker.state == "busy":
-            self._timer.start()
+            self._look_again.want()
             return _("Another computation is going on; wait until it has finished.")
         return self._plan(chosen[2]).problem
 
@@ -136,6 +135,7 @@ class EvaluateSection:
         _name, folder, card = chosen
         plan = self._plan(card)
         if (problem := torch_problem()) and not install_torch(problem):
+            self._say(problem)
             return
         self.results.clear()
         self.run = EvaluationRun(
@@ -158,7 +158,7 @@ class EvaluateSection:
             raise
 
     def _say(self, text: str) -> None:
-        self.ui.evaluateStatusLabel.text = text
+        self._status.say(text)
 
     def _state(self, text: str) -> None:
         self._say(f"{state_text(text)}…")

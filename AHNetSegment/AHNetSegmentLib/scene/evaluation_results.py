@@ -30,6 +30,8 @@ MEASURES = {
 UNDEFINED = "–"
 INDENT = "   "
 ICON_PX = 12
+TOP = 1.05
+"""Of the axis of Dice: what is at 1 is drawn whole."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class EvaluationResults:
         self.plot.chart.SetXAxisTitle(_("case, in the order of the table"))
         self.plot.chart.SetYAxisTitle(_("Dice"))
         self.plot.chart.SetYAxisRangeAuto(False)
-        self.plot.chart.SetYAxisRange(0.0, 1.0)
+        self.plot.chart.SetYAxisRange(0.0, TOP)
 
     def text(self) -> str:
         """The table with tabs."""

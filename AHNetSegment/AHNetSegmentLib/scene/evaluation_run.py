@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
 from ..engine.card import ClassCard, ModelCard
 from .cases import CaseRow, CaseStore, segment_labels
 from .exchange import Exchange
+from .timers import later
 from .transforms import node_name
 from .worker import Worker
 from .worker_run import WorkerRun
@@ -123,11 +123,13 @@ class EvaluationRun(WorkerRun):
         self._compute()
 
     def _end(self) -> None:
-        if self._store is not None:
-            self._store.stop()
+        store, self._store = self._store, None
+        if store is not None:
+            store.stop()
         super()._end()
 
     def _let_go(self) -> None:
-        if self._exchange is not None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
             # In a turn of its own: large files take their time.
-            qt.QTimer.singleShot(0, self._exchange.close)
+            later(0, exchange.close)

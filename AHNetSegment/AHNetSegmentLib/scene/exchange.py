@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import qt
 
 from ..engine.errors import OutputError
 from ..engine.volume import Array
+from .timers import later
 
 PREFIX = "ahnet-segment-"
 OUTPUT = "output"
@@ -129,7 +129,7 @@ class Writing:
 
     def start(self) -> None:
         """Begins."""
-        qt.QTimer.singleShot(0, self._turn)
+        later(0, self._turn)
 
     def stop(self) -> None:
         """Leaves the file as it is and lets go of the array. Harmless when it has ended."""
@@ -235,7 +235,7 @@ def remove_later(
             shutil.rmtree(folder, ignore_errors=True)
             remove_later(folder, delays[1:], unused)
 
-    qt.QTimer.singleShot(delays[0], again)
+    later(delays[0], again)
 
 
 def reason_text(error: OSError) -> str:

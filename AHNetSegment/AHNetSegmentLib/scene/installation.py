@@ -7,10 +7,10 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from ..engine.errors import ResourceError
+from .questions import accepted
 
 TORCH_VERSIONS = ">=2.4,!=2.9.*"
 """2.9 is slow in 3D convolutions with mixed precision."""
@@ -28,7 +28,7 @@ def install_torch(problem: str) -> bool:
     """Asks whether PyTorch shall be installed, and has the PyTorch extension do it; no restart is needed.
 
     Returns:
-        Whether it is there now; False where the user declined.
+        Whether it is there now; False where the user declined, or where nobody is there to be asked.
 
     Raises:
         ResourceError: the PyTorch extension is missing, or the installation failed.
@@ -37,7 +37,7 @@ def install_torch(problem: str) -> bool:
         "The PyTorch extension can install it now: it downloads some hundred MB, up to 3 GB where there is an NVIDIA "
         "GPU, which takes some minutes. Nothing else is changed, and Slicer need not be restarted. Install PyTorch?"
     )
-    if not slicer.util.confirmOkCancelDisplay(f"{problem} {question}", windowTitle="AHNetSegment"):
+    if not accepted(f"{problem} {question}"):
         return False
     try:
         _pytorch_utils().PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=TORCH_VERSIONS)

@@ -17,6 +17,10 @@ from ..engine.library import ModelLibrary
 from .installation import install_torch, torch_problem
 from .library import default_library_folder, library_folder, set_library_folder
 from .models import ModelShelf
+from .questions import agreed
+from .quiet import quiet
+from .sentences import Sentence
+from .timers import Once
 from .worker import Worker
 
 ZIP = ".zip"
@@ -58,10 +62,9 @@ class ManageSection:
         self._training, self._begun_with = training, begun_with
         self._shown = ""
         self._importing: object | None = None
-        self._timer = qt.QTimer(ui.importButton)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(BUSY_MS)
-        self._timer.connect("timeout()", self.update)
+        self._hindrances: dict[str, str] = {}
+        self._look_again = Once(self.update, BUSY_MS)
+        self._status = Sentence(ui.manageStatusLabel)
         ui.renameButton.connect("clicked()", self.rename)
         ui.titleEdit.connect("textChanged(QString)", lambda _text: self.update())
         ui.titleEdit.connect("returnPressed()", self._on_return)
@@ -72,7 +75,6 @@ class ManageSection:
         ui.defaultLibraryButton.connect("clicked()", self._on_default_folder)
         self.library = ModelLibrary(library_folder())
         self._show_folder()
-        self._say("")
         self.update()
 
     @property
@@ -87,7 +89,7 @@ class ManageSection:
             self._importing = None
         self._say("")
         self.update()
-        self._timer.stop()
+        self._look_again.stop()
 
     def update(self) -> None:
         """Brings the buttons in line with the chosen model and the worker; each tool tip says what is in the way."""
@@ -95,12 +97,13 @@ class ManageSection:
         if name != self._shown:
             self._shown = name
             card = self.shelf.cards().get(name)
-            self.ui.titleEdit.text = card.title if card is not None else ""
+            with quiet(self.ui.titleEdit):
+                self.ui.titleEdit.text = card.title if card is not None else ""
         busy = ""
         if self.worker.state == "busy":
             busy = _("Wait until the computation has ended, or cancel it.")
             # Nobody tells of the end of a run that was dropped.
-            self._timer.start()
+            self._look_again.want()
         nothing = "" if self._folder() is not None else _("Choose a model in the list first.")
         foreign = nothing or self._foreign()
         self._enable("titleEdit", busy or foreign, _("The title in the list of models."))
@@ -128,7 +131,7 @@ class ManageSection:
         question = _("Delete the model {title} with all its files? This cannot be undone.").format(
             title=card.title if card is not None else name
         )
-        if slicer.util.confirmYesNoDisplay(question, windowTitle="AHNetSegment"):
+        if agreed(question):
             self._change(lambda: self._delete(folder), _("Deleted."))
 
     def export(self) -> None:
@@ -251,10 +254,10 @@ class ManageSection:
     def _still(self, button: str) -> bool:
         """Whether a button that was clicked may be clicked: the worker may have begun something meanwhile."""
         self.update()
-        widget = getattr(self.ui, button)
-        if not widget.enabled:
-            self._say(widget.toolTip)
-        return bool(widget.enabled)
+        hindrance = self._hindrances[button]
+        if hindrance:
+            self._say(hindrance)
+        return not hindrance
 
     def _may_change(self, button: str) -> bool:
         """Whether a button that was clicked may rename or delete the chosen model; says why not."""
@@ -287,15 +290,16 @@ class ManageSection:
             return path
         path = path.with_name(path.name + ZIP)
         question = _("{path} exists. Replace it?").format(path=path)
-        if path.exists() and not slicer.util.confirmYesNoDisplay(question, windowTitle="AHNetSegment"):
-            return None
-        return path
+        return path if not path.exists() or agreed(question) else None
 
     def _on_return(self) -> None:
-        if self.ui.renameButton.enabled:
+        if not self._hindrances["renameButton"]:
             self.rename()
 
     def _on_folder_selected(self, folder: str) -> None:
+        # The button also tells of a choice that changes nothing.
+        if Path(folder) == self.library.folder:
+            return
         if self._still("libraryButton"):
             self.set_folder(Path(folder))
         else:
@@ -307,7 +311,8 @@ class ManageSection:
 
     def _show_folder(self) -> None:
         self.shelf.set_library(self.library.folder)
-        self.ui.libraryButton.directory = str(self.library.folder)
+        with quiet(self.ui.libraryButton):
+            self.ui.libraryButton.directory = str(self.library.folder)
 
     def _show_import_button(self, busy: str) -> None:
         button = self.ui.importButton
@@ -319,12 +324,12 @@ class ManageSection:
 
     def _enable(self, name: str, hindrance: str, tip: str) -> None:
         widget = getattr(self.ui, name)
+        self._hindrances[name] = hindrance
         widget.enabled = not hindrance
         widget.toolTip = hindrance or tip
 
     def _say(self, text: str) -> None:
-        self.ui.manageStatusLabel.text = text
-        self.ui.manageStatusLabel.visible = bool(text)
+        self._status.say(text)
 
     def _fail(self, message: str) -> None:
         logging.getLogger(__name__).error("%s", message)

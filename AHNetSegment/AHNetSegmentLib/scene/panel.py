@@ -19,16 +19,23 @@ from .installation import install_torch, torch_problem
 from .model_texts import about_page, summary
 from .models import ModelShelf
 from .progress_texts import show_progress, state_text
+from .questions import agreed, nobody_is_there
+from .quiet import quiet
 from .results import ResultSection
 from .rois import region_from_roi
 from .run import Finished, SegmentRun, Settings
 from .segmenting import dicom_modality, same_names, scan_from_nodes
 from .segments import check_output
+from .sentences import Sentence
+from .timers import Once
 from .transforms import node_name
 from .volumes import check_volume_node, volume_from_node
+from .watching import NodeWatch
 from .worker import Worker
 
 DOUBLE_CLICK_SECONDS = 0.5
+INPUT_MS = 300
+"""So long after the last change of volume, region and transforms they are judged anew: a drag changes them often."""
 
 
 class SegmentPanel:
@@ -52,9 +59,13 @@ class SegmentPanel:
         self.ended: Callable[[], None] = lambda: None
         self._parameters: Any = None
         self._accepted: set[tuple[str, str]] = set()
+        self._status = Sentence(ui.statusLabel, stays=True)
+        self._warnings = Sentence(ui.doubtsLabel, _("What speaks against this model for this volume."))
         self._hint = ""
         self._began = 0.0
         self._judged: tuple[Any, list[str]] = (None, [])
+        self._judge_soon = Once(self._show_doubts, INPUT_MS)
+        self._input = NodeWatch(self._judge_soon.want_when_quiet)
         self._shortcut = qt.QShortcut(qt.QKeySequence("Ctrl+Return"), widget)
         self._shortcut.connect("activated()", self._on_shortcut)
         ui.segmentButton.connect("clicked()", self.on_segment_button)
@@ -80,6 +91,8 @@ class SegmentPanel:
         if self.run is not None:
             self.run.abandon()
             self._run_ended()
+        self._input.stop()
+        self._judge_soon.stop()
         self._say("")
 
     def set_parameters(self, parameters: Any) -> None:
@@ -90,16 +103,16 @@ class SegmentPanel:
     def list_models(self) -> None:
         """Fills the list of models anew; the chosen one stays chosen."""
         selector = self.ui.modelSelector
-        blocked = selector.blockSignals(True)
-        selector.clear()
-        for name, card in self.shelf.cards().items():
-            selector.addItem(card.title, name)
-        selector.blockSignals(blocked)
+        with quiet(selector):
+            selector.clear()
+            for name, card in self.shelf.cards().items():
+                selector.addItem(card.title, name)
         self.update()
 
     def update(self) -> None:
         """Brings everything in line with the parameter node, the scene and the run."""
         self._show_model()
+        self._watch_input()
         self._show_doubts()
         self._show_button()
 
@@ -116,9 +129,8 @@ class SegmentPanel:
         selector = self.ui.modelSelector
         if not self._parameters.model and selector.count:
             self._parameters.model = selector.itemData(0)
-        blocked = selector.blockSignals(True)
-        selector.currentIndex = selector.findData(self._parameters.model)
-        selector.blockSignals(blocked)
+        with quiet(selector):
+            selector.currentIndex = selector.findData(self._parameters.model)
         card = self.card
         self.ui.modelSummaryLabel.text = summary(card) if card is not None else ""
         self.ui.aboutBrowser.setHtml(about_page(card) if card is not None else "")
@@ -126,16 +138,15 @@ class SegmentPanel:
 
     def _list_segments(self, card: ModelCard | None) -> None:
         listed, left_out = self.ui.segmentList, set(self._parameters.leftOut)
-        blocked = listed.blockSignals(True)
-        listed.clear()
-        for item in card.classes if card is not None else ():
-            row = qt.QListWidgetItem(item.name)
-            picture = qt.QPixmap(12, 12)
-            picture.fill(qt.QColor(*item.color))
-            row.setIcon(qt.QIcon(picture))
-            row.setCheckState(qt.Qt.Unchecked if item.name in left_out else qt.Qt.Checked)
-            listed.addItem(row)
-        listed.blockSignals(blocked)
+        with quiet(listed):
+            listed.clear()
+            for item in card.classes if card is not None else ():
+                row = qt.QListWidgetItem(item.name)
+                picture = qt.QPixmap(12, 12)
+                picture.fill(qt.QColor(*item.color))
+                row.setIcon(qt.QIcon(picture))
+                row.setCheckState(qt.Qt.Unchecked if item.name in left_out else qt.Qt.Checked)
+                listed.addItem(row)
         count, kept = listed.count, len(self._kept_names())
         self.ui.segmentsSection.text = _("Segments ({kept} of {count})").format(kept=kept, count=count)
 
@@ -177,6 +188,11 @@ class SegmentPanel:
         node.SetCenterWorld([(bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)])
         node.SetSizeWorld([(bounds[2 * axis + 1] - bounds[2 * axis]) / 2 for axis in range(3)])
 
+    def _watch_input(self) -> None:
+        """Hears where volume and region are changed, moved by a transform, or removed."""
+        parameters = self._parameters
+        self._input.follow((parameters.inputVolume, parameters.roi) if parameters is not None else ())
+
     def _doubts(self) -> list[str]:
         """What speaks against the model for this volume; nothing where that cannot be said yet."""
         card = self.card
@@ -188,15 +204,14 @@ class SegmentPanel:
             region = None if roi_node is None else region_from_roi(roi_node, volume)
         except VolumeError:
             return []
-        key = (card.name, volume_node.GetID(), volume_node.GetMTime(), volume.geometry, region)
+        times = (volume_node.GetMTime(), volume_node.GetImageData().GetMTime())
+        key = (card.name, volume_node.GetID(), times, volume.geometry, region)
         if key != self._judged[0]:
             self._judged = (key, doubts(volume, card, dicom_modality(volume_node), region))
         return self._judged[1]
 
     def _show_doubts(self) -> None:
-        found = self._doubts()
-        self.ui.doubtsLabel.text = "\n".join(f"⚠ {text}" for text in found)
-        self.ui.doubtsLabel.visible = bool(found)
+        self._warnings.say("\n".join(f"⚠ {text}" for text in self._doubts()))
 
     # Run
 
@@ -214,7 +229,7 @@ class SegmentPanel:
 
     def _show_button(self) -> None:
         button, hindrance = self.ui.segmentButton, self._hindrance()
-        if not self.busy and (hindrance or self.ui.statusLabel.text == self._hint):
+        if not self.busy and (hindrance or self._status.text == self._hint):
             self._say(hindrance)
         self._hint = hindrance
         if self.busy:
@@ -227,7 +242,7 @@ class SegmentPanel:
             getattr(self.ui, name).enabled = not self.busy
 
     def _on_shortcut(self) -> None:
-        if self.ui.segmentButton.enabled:
+        if self.busy or not self._hindrance():
             self.on_segment_button()
 
     def on_segment_button(self) -> None:
@@ -256,6 +271,7 @@ class SegmentPanel:
         if not self._may_go_on(volume_node, card) or not self._may_replace(volume_node, classes):
             return
         if (problem := torch_problem()) and not install_torch(problem):
+            self._say(problem)
             return
         settings = Settings(
             device=parameters.device.value,
@@ -279,12 +295,12 @@ class SegmentPanel:
             raise
 
     def _may_go_on(self, volume_node: Any, card: ModelCard) -> bool:
-        """Asks once per volume and model where something speaks against them."""
+        """Asks once per volume and model where something speaks against them; nothing is lost by going on."""
         found, key = self._doubts(), (volume_node.GetID(), card.name)
-        if not found or key in self._accepted:
+        if not found or key in self._accepted or nobody_is_there():
             return True
-        question = "\n\n".join([*found, _("Segment all the same?")])
-        if not slicer.util.confirmYesNoDisplay(question, windowTitle="AHNetSegment"):
+        if not agreed("\n\n".join([*found, _("Segment all the same?")])):
+            self._say(_("Not started; choose another model or volume."))
             return False
         self._accepted.add(key)
         return True
@@ -301,10 +317,14 @@ class SegmentPanel:
         question = _("{segmentation} already has {names}. Replace them? Its other segments stay as they are.").format(
             segmentation=node_name(output, "The segmentation"), names=", ".join(names)
         )
-        return bool(slicer.util.confirmYesNoDisplay(question, windowTitle="AHNetSegment"))
+        if agreed(question):
+            return True
+        kept = _("Not started: {names} of {segmentation} are kept. Choose another segmentation for the output.")
+        self._say(kept.format(segmentation=node_name(output, "The segmentation"), names=", ".join(names)))
+        return False
 
     def _say(self, text: str) -> None:
-        self.ui.statusLabel.text = text
+        self._status.say(text)
 
     def _state(self, text: str) -> None:
         self._say(f"{state_text(text)}…")

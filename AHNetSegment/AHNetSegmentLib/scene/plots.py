@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from .plot_nodes import PlotNodes, number_column, text_column
+from .plot_nodes import FEWEST_ROWS, PlotNodes, number_column, text_column
 
 LABEL, PLACE = "label", "place"
 
@@ -39,12 +40,17 @@ class PanelPlot:
         """
         self.close()
         columns = [f"{number} {name}" for number, (name, _color, _values) in enumerate(lines)]
+        # With places without a value, which are not drawn, a single point is a line that VTK takes.
+        nothing = max(FEWEST_ROWS - len(labels), 0)
         self.table = self._nodes.add_table(
             self._name,
             [
-                text_column(LABEL, labels),
-                number_column(PLACE, range(1, len(labels) + 1)),
-                *(number_column(column, line[2]) for column, line in zip(columns, lines, strict=True)),
+                text_column(LABEL, [*labels, *[""] * nothing]),
+                number_column(PLACE, range(1, len(labels) + nothing + 1)),
+                *(
+                    number_column(column, [*line[2], *[math.nan] * nothing])
+                    for column, line in zip(columns, lines, strict=True)
+                ),
             ],
         )
         chart = self._nodes.add_chart(self._name)

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 
 from ..engine.card import ClassCard, ModelCard
@@ -17,6 +16,7 @@ from ..engine.tasks import geometry_to_dict
 from ..engine.volume import Array, Region
 from .exchange import Exchange
 from .segmenting import Scan, add_probability_volumes, put_result
+from .timers import later
 from .worker import Worker
 from .worker_run import WorkerRun
 
@@ -98,6 +98,9 @@ class SegmentRun(WorkerRun):
     ) -> None:
         super().__init__("segment", worker, progress, state, finished, failed, cancelled)
         self._exchange: Exchange | None = None
+        self._scan: Scan | None = None
+        self._volume_node: Any = None
+        self._segmentation_node: Any = None
 
     def start(
         self, scan: Scan, volume_node: Any, segmentation_node: Any, card: ModelCard, model: Path, settings: Settings
@@ -136,6 +139,7 @@ class SegmentRun(WorkerRun):
     def _volume_written(self, path: Path) -> None:
         self._arguments["volume"] = str(path)
         assert self._exchange is not None
+        assert self._scan is not None
         if self._scan.mask is None:
             self._compute()
         else:
@@ -159,6 +163,7 @@ class SegmentRun(WorkerRun):
     def _put(self, result: dict[str, Any]) -> Finished:
         """Puts the result into the scene, where its nodes still are."""
         assert self._exchange is not None
+        assert self._scan is not None
         volume_id, segmentation_id = self._identity
         scene = slicer.mrmlScene
         if scene.GetNodeByID(volume_id) is not self._volume_node:
@@ -183,9 +188,14 @@ class SegmentRun(WorkerRun):
         )
 
     def _let_go(self) -> None:
-        if self._exchange is not None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
             # In a turn of its own: large files take their time.
-            qt.QTimer.singleShot(0, self._exchange.close)
+            later(0, exchange.close)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._scan = self._volume_node = self._segmentation_node = None
 
 
 def _box(segments: Sequence[Mapping[str, Any]]) -> Region | None:

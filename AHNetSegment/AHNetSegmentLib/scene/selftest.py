@@ -57,7 +57,7 @@ def check_panel(widget: Any, logic: Any) -> None:
     parameters.roi = None
     parameters.outputSegmentation = None
     parameters.inputVolume = volume_node
-    assert widget.ui.segmentButton.enabled, widget.ui.segmentButton.toolTip
+    assert widget.ui.segmentButton.enabled, widget.ui.statusLabel.text
     widget.ui.segmentButton.click()
     assert widget.panel.busy, widget.ui.statusLabel.text
     end = time.monotonic() + SECONDS

@@ -10,6 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from ..engine.card import UNCODED, ClassCard, Code, ModelCard, Terminology
+from .quiet import quiet
 
 NOT_LEARNED = "–"
 ICON_PX = 12
@@ -201,11 +202,10 @@ class StructureTable:
         box = self.table.cellWidget(row, 1)
         if box.lineEdit().hasFocus() and box.lineEdit().modified:
             return
-        blocked = box.blockSignals(True)
-        if [box.itemText(index) for index in range(box.count)] != offered:
-            box.clear()
-            box.addItems(offered)
         text = self.class_of(structure.name) or NOT_LEARNED
-        box.currentIndex = box.findText(text)
-        box.setEditText(text)
-        box.blockSignals(blocked)
+        with quiet(box):
+            if [box.itemText(index) for index in range(box.count)] != offered:
+                box.clear()
+                box.addItems(offered)
+            box.currentIndex = box.findText(text)
+            box.setEditText(text)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from ..engine.card import ClassCard
@@ -22,6 +21,8 @@ from .installation import install_torch, torch_problem
 from .models import ModelShelf
 from .panel import DOUBLE_CLICK_SECONDS
 from .progress_texts import show_progress, state_text
+from .questions import agreed
+from .sentences import Sentence
 from .training_estimate import Estimate
 from .training_form import TrainForm
 from .training_jobs import (
@@ -91,6 +92,10 @@ class TrainSection:
         self._unfinished: list[Unfinished] = []
         remove_left_over(library_folder())
         self._find_unfinished()
+        self._status = Sentence(ui.trainStatusLabel)
+        self._hint = Sentence(ui.trainHintLabel, _("Why Start cannot be clicked."))
+        self._validation = Sentence(ui.validationLabel)
+        self._time = Sentence(ui.estimateLabel, _("Measured on this computer with two steps."))
         self.view = TrainView(ui)
         self.estimate = Estimate(worker, self._show_estimate)
         self.form = TrainForm(ui, cases, shelf, self._unfinished_titles, self.update)
@@ -98,7 +103,6 @@ class TrainSection:
         ui.continueButton.connect("clicked()", self.on_continue_button)
         ui.discardButton.connect("clicked()", self.discard)
         ui.trainProgressBar.visible = False
-        self._say("")
         self.update()
 
     @property
@@ -160,8 +164,7 @@ class TrainSection:
 
     def _show_validation(self) -> None:
         sentence, _problem = self.form.validation()
-        self.ui.validationLabel.text = sentence
-        self.ui.validationLabel.visible = bool(sentence)
+        self._validation.say(sentence)
 
     def _want_estimate(self) -> None:
         if self.busy:
@@ -188,8 +191,7 @@ class TrainSection:
         }
 
     def _show_estimate(self, sentence: str) -> None:
-        self.ui.estimateLabel.text = sentence
-        self.ui.estimateLabel.visible = bool(sentence)
+        self._time.say(sentence)
 
     # Start, Stop
 
@@ -251,7 +253,10 @@ class TrainSection:
         if self.worker.state == "busy" and not self.estimate.running:
             raise BusyError("The worker is busy with another computation; wait until it has finished, or cancel it.")
         problem = torch_problem()
-        return not problem or install_torch(problem)
+        if problem and not install_torch(problem):
+            self._say(problem)
+            return False
+        return True
 
     def _begin(self, folder: Path, classes: Sequence[ClassCard], doing: str) -> TrainRun:
         self.estimate.stop()
@@ -305,7 +310,7 @@ class TrainSection:
             "Discard the unfinished training {title}? What it has learned and its copies of {count} cases are removed; "
             "your volumes and segmentations stay."
         ).format(title=chosen.title, count=chosen.cases)
-        if not slicer.util.confirmYesNoDisplay(question, windowTitle="AHNetSegment"):
+        if not agreed(question):
             return
         self._say(_("{title} was discarded.").format(title=chosen.title))
         self._guarded(lambda: remove_job(chosen.folder))
@@ -329,10 +334,9 @@ class TrainSection:
     # While it runs, and its end
 
     def _show_buttons(self) -> None:
-        button, hint = self.ui.trainButton, self.ui.trainHintLabel
+        button = self.ui.trainButton
         hindrance = "" if self.busy else self._hindrance()
-        hint.text = hindrance
-        hint.visible = bool(hindrance)
+        self._hint.say(hindrance)
         if self.busy:
             button.text, button.enabled = _("Stop"), not self._stopping
             button.toolTip = _("Saves what was learned so far; Continue goes on from there.")
@@ -342,8 +346,7 @@ class TrainSection:
         self.ui.unfinishedBox.visible = bool(self._unfinished) and not self.busy
 
     def _say(self, text: str) -> None:
-        self.ui.trainStatusLabel.text = text
-        self.ui.trainStatusLabel.visible = bool(text)
+        self._status.say(text)
 
     def _state(self, text: str) -> None:
         self._doing = state_text(text)

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
 from ..engine.errors import AHNetSegmentError
 from ..engine.progress import time_text
+from .timers import Once
 from .worker import Worker
 
 DEBOUNCE_MS = 1500
@@ -34,10 +34,7 @@ class Estimate:
         self._key = ""
         self._known: dict[str, str] = {}
         self._running = False
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(DEBOUNCE_MS)
-        self._timer.connect("timeout()", self._ask)
+        self._ask_soon = Once(self._ask, DEBOUNCE_MS)
         show("")
 
     @property
@@ -52,14 +49,14 @@ class Estimate:
             return
         self._key = key
         self._wanted = None if arguments is None else dict(arguments)
-        self._timer.stop()
+        self._ask_soon.stop()
         if self._wanted is None:
             self._show("")
         elif key in self._known:
             self._show(self._known[key])
         else:
             self._show(_("Time on this computer: …"))
-            self._timer.start()
+            self._ask_soon.want()
 
     def stop(self) -> None:
         """Gives up what is measured now and shows nothing."""
@@ -71,7 +68,7 @@ class Estimate:
         if self._wanted is None:
             return
         if self._worker.state == "busy":
-            self._timer.start()
+            self._ask_soon.want()
             return
         key = self._key
         try:

@@ -17,6 +17,7 @@ from ..engine.package_zip import TITLE_LENGTH, check_title
 from .case_table import CaseTable
 from .cases import CaseRow, patient_groups, segment_labels
 from .models import ModelShelf
+from .quiet import quiet
 from .segmenting import dicom_modality
 
 SCRATCH = ""
@@ -69,14 +70,13 @@ class TrainForm:
         """Fills the list of bases anew; the chosen one stays chosen."""
         selector = self.ui.baseSelector
         chosen = selector.currentData
-        blocked = selector.blockSignals(True)
-        selector.clear()
-        for name, card in self.shelf.cards().items():
-            selector.addItem(card.title, name)
-        selector.addItem(_("From scratch"), SCRATCH)
-        selector.addItem(_("From scratch, with an ImageNet ResNet-50 file…"), RESNET)
-        selector.currentIndex = max(selector.findData(chosen), 0) if chosen is not None else 0
-        selector.blockSignals(blocked)
+        with quiet(selector):
+            selector.clear()
+            for name, card in self.shelf.cards().items():
+                selector.addItem(card.title, name)
+            selector.addItem(_("From scratch"), SCRATCH)
+            selector.addItem(_("From scratch, with an ImageNet ResNet-50 file…"), RESNET)
+            selector.currentIndex = max(selector.findData(chosen), 0) if chosen is not None else 0
         self._show_base()
 
     @property
@@ -128,7 +128,8 @@ class TrainForm:
     def remember_resnet(self) -> None:
         """Keeps the path of the ResNet-50 for the next start of Slicer: a training goes on with the same file."""
         if self.resnet:
-            self.ui.resnetPathEdit.addCurrentPathToHistory()
+            with quiet(self.ui.resnetPathEdit):
+                self.ui.resnetPathEdit.addCurrentPathToHistory()
 
     def settings(self) -> dict[str, Any]:
         """The settings of ``job.json``."""
@@ -198,9 +199,8 @@ class TrainForm:
             number += 1
             title = f"{wanted[: TITLE_LENGTH - 5]} {number}"
         self._suggested = title
-        blocked = self.ui.newTitleEdit.blockSignals(True)
-        self.ui.newTitleEdit.text = title
-        self.ui.newTitleEdit.blockSignals(blocked)
+        with quiet(self.ui.newTitleEdit):
+            self.ui.newTitleEdit.text = title
 
     def forget_title(self) -> None:
         """The name was used: another one is suggested next."""
@@ -233,7 +233,8 @@ class TrainForm:
         lowest = node.GetImageData().GetScalarRange()[0]
         guess = dicom_modality(node) or ("CT" if math.isfinite(lowest) and lowest < AIR_HU else "MR")
         selector = self.ui.trainModalitySelector
-        selector.currentIndex = max(selector.findData(guess), 0)
+        with quiet(selector):
+            selector.currentIndex = max(selector.findData(guess), 0)
 
     def _on_changed(self, _value: Any) -> None:
         self._changed()

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import qt
-
 from ..engine.card import ClassCard
 from ..engine.errors import AHNetSegmentError
 from .cases import CaseRow, CaseStore
+from .timers import later
 from .training_jobs import remove_job
 from .worker import BusyError, Worker
 from .worker_run import BUSY_MS
@@ -123,14 +122,13 @@ class TrainRun:
         if self._computing:
             self._worker.cancel(grace_ms=STOP_MS)
         elif not self._over:
-            self._over = True
             self._drop_copies()
-            self._listener.cancelled()
+            self._hush().cancelled()
 
     def abandon(self) -> None:
         """Tells nobody any more, and drops cases that are not copied yet. The worker is its owner's to stop."""
-        self._over = True
         self._drop_copies()
+        self._hush()
 
     def _tell_copied(self, done: int, total: int) -> None:
         if not self._over:
@@ -141,11 +139,9 @@ class TrainRun:
         self._compute()
 
     def _not_copied(self, message: str) -> None:
-        if self._over:
-            return
-        self._over = True
-        self._drop_copies()
-        self._listener.failed(message)
+        if not self._over:
+            self._drop_copies()
+            self._hush().failed(message)
 
     def _drop_copies(self) -> None:
         store, self._store = self._store, None
@@ -161,23 +157,36 @@ class TrainRun:
             self._worker.run(
                 "finetune",
                 self._arguments,
-                finished=lambda result: self._end(self._listener.finished, result),
-                failed=lambda message: self._end(self._listener.failed, message),
-                cancelled=lambda: self._end(self._listener.cancelled),
+                finished=lambda result: self._end(lambda told: told.finished(result)),
+                failed=lambda message: self._end(lambda told: told.failed(message)),
+                cancelled=lambda: self._end(lambda told: told.cancelled()),
                 progress=self._listener.progress,
                 state=self._listener.state,
                 report=self._listener.report,
             )
         except BusyError:
             # An estimate, or a run that was dropped a moment ago, is still being cancelled.
-            qt.QTimer.singleShot(BUSY_MS, self._compute)
+            later(BUSY_MS, self._compute)
         except AHNetSegmentError as error:
-            self._end(self._listener.failed, str(error))
+            message = str(error)
+            self._end(lambda told: told.failed(message))
         else:
             self._computing = True
 
-    def _end(self, tell: Callable[..., None], *values: Any) -> None:
+    def _end(self, tell: Callable[[Listener], None]) -> None:
         self._computing = False
         if not self._over:
-            self._over = True
-            tell(*values)
+            tell(self._hush())
+
+    def _hush(self) -> Listener:
+        """Ends the run; returns whom to tell so, for the last time: who holds a run that is over holds nothing else."""
+        self._over = True
+        listener, self._listener = self._listener, NOBODY
+        return listener
+
+
+def _nobody(*_values: Any) -> None:
+    """Whom a run tells that is over."""
+
+
+NOBODY = Listener(_nobody, _nobody, _nobody, _nobody, _nobody, _nobody)

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ..engine.card import ClassCard
 from .cases import CaseRow
 from .curves import Curves
+from .sentences import Sentence
 from .transforms import node_name
 
 PREVIEW_HEIGHT = 300
@@ -39,6 +40,7 @@ class TrainView:
         table.verticalHeader().hide()
         ui.copyTrainedButton.connect("clicked()", self.copy)
         self._rows: list[tuple[str, str, str, str]] = []
+        self._notes = Sentence(ui.trainedNotesLabel)
         self._hide()
 
     def begin(self, classes: Sequence[ClassCard]) -> None:
@@ -82,8 +84,7 @@ class TrainView:
                     item.setIcon(qt.QIcon(picture))
                 table.setItem(row, column, item)
         self.ui.trainedBox.visible = bool(self._rows)
-        self.ui.trainedNotesLabel.text = "\n".join(result.get("notes") or ())
-        self.ui.trainedNotesLabel.visible = bool(result.get("notes"))
+        self._notes.say("\n".join(result.get("notes") or ()))
 
     def rows(self) -> str:
         """The table as text with tabs."""
@@ -98,7 +99,8 @@ class TrainView:
         self._rows = []
         self.ui.trainedTable.setRowCount(0)
         self.ui.previewLabel.clear()
-        for name in ("curvesPlot", "previewLabel", "previewCaptionLabel", "trainedBox", "trainedNotesLabel"):
+        self._notes.say("")
+        for name in ("curvesPlot", "previewLabel", "previewCaptionLabel", "trainedBox"):
             getattr(self.ui, name).visible = False
 
     def _show_picture(self, path: str, step: int) -> None:

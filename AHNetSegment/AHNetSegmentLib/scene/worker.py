@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import qt
-
 from ..engine.errors import AHNetSegmentError
+from .timers import give_up, later
 from .worker_process import WorkerProcess, python_program
 
 ARGUMENTS = ("-m", "AHNetSegmentLib.engine.server")
@@ -40,6 +39,7 @@ class _Run:
     report: Callable[[dict[str, Any]], None] | None
     cancelling: bool = False
     settled: bool = False
+    deadline: Any = None
 
 
 class Worker:
@@ -144,11 +144,13 @@ class Worker:
             self._settle(run, run.cancelled)
         elif not run.settled:
             child.send({"command": "cancel", "id": run.number})
-            qt.QTimer.singleShot(grace_ms, lambda: self._give_up(run))
+            run.deadline = later(grace_ms, lambda: self._give_up(run))
 
     def stop(self) -> None:
         """Ends the process; a task that runs is forgotten, none of its callables is called any more."""
-        self._run = None
+        run, self._run = self._run, None
+        if run is not None:
+            _no_deadline(run)
         child, self._child = self._child, None
         if child is not None:
             child.close()
@@ -158,6 +160,7 @@ class Worker:
         self._child.send({"command": run.task, "id": run.number, "arguments": run.arguments})
 
     def _give_up(self, run: _Run) -> None:
+        run.deadline = None
         if self._run is run and not run.settled:
             child, self._child = self._child, None
             if child is not None:
@@ -198,6 +201,7 @@ class Worker:
         if run.settled:
             return
         run.settled = True
+        _no_deadline(run)
 
         def deliver() -> None:
             if self._run is run:
@@ -207,7 +211,13 @@ class Worker:
                 else:
                     _call(callback, *values)
 
-        qt.QTimer.singleShot(0, deliver)
+        later(0, deliver)
+
+
+def _no_deadline(run: _Run) -> None:
+    deadline, run.deadline = run.deadline, None
+    if deadline is not None:
+        give_up(deadline)
 
 
 def _call(callback: Callable[..., None], *values: Any) -> None:

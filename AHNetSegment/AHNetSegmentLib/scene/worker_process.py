@@ -17,6 +17,7 @@ from typing import Any
 import qt
 
 from ..engine.errors import ResourceError
+from .timers import later
 
 STOP_MS = 500
 """A process that does not end for so long after its standard input was closed is killed."""
@@ -78,7 +79,7 @@ class WorkerProcess:
     def close(self) -> None:
         """Closes standard input, at which the process ends; kills it if it does not."""
         self._process.closeWriteChannel()
-        qt.QTimer.singleShot(STOP_MS, self.kill)
+        later(STOP_MS, self.kill)
 
     def kill(self) -> None:
         """Ends the process at once, the launcher and the Python inside it. Harmless when it has ended."""
@@ -126,7 +127,7 @@ class WorkerProcess:
 
     def _error_occurred(self, *_arguments: Any) -> None:
         # A process that cannot be started never finishes; one that crashed does.
-        qt.QTimer.singleShot(0, self._check_started)
+        later(0, self._check_started)
 
     def _check_started(self) -> None:
         if not self._over and self._process.state() == qt.QProcess.NotRunning:
@@ -145,7 +146,7 @@ class WorkerProcess:
             return
         self._over = True
         process = self._process
-        qt.QTimer.singleShot(0, lambda: process.deleteLater())  # noqa: PLW0108
+        later(0, process.deleteLater)
         _running.discard(self)
         self._tell_end(self, message)
 

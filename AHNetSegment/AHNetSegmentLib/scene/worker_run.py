@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import qt
-
 from ..engine.errors import AHNetSegmentError
+from .timers import later
 from .worker import BusyError, Worker
 
 BUSY_MS = 100
@@ -18,8 +17,8 @@ class WorkerRun:
     """A task that goes on in the worker while the event loop turns.
 
     Exactly one of ``finished``, ``failed`` and ``cancelled`` is called in the end, from the event loop; none after
-    :meth:`abandon`. A subclass prepares ``_arguments``, calls :meth:`_compute`, and lets go of its files in
-    :meth:`_let_go`.
+    :meth:`abandon`. A subclass prepares ``_arguments``, calls :meth:`_compute`, lets go of its files in
+    :meth:`_let_go` and of everything else in :meth:`_forget`: who still holds a run that is over holds no voxels.
 
     Args:
         task: of the worker.
@@ -78,7 +77,7 @@ class WorkerRun:
         except BusyError:
             # Something else is computed, or a run that was dropped a moment ago is still being cancelled.
             self._on_state(WAITING)
-            qt.QTimer.singleShot(BUSY_MS, self._compute)
+            later(BUSY_MS, self._compute)
         except AHNetSegmentError as error:
             self._fail(str(error))
         else:
@@ -90,6 +89,10 @@ class WorkerRun:
 
     def _let_go(self) -> None:
         """Called, perhaps more than once, when the run is over and the worker no longer needs its files."""
+
+    def _forget(self) -> None:
+        """Called, perhaps more than once, when the run is over: drops nodes, voxels, and whom to tell."""
+        self._progress = self._state = self._tell_finished = self._tell_failed = self._tell_cancelled = _nobody
 
     def _on_progress(self, done: int, total: int, seconds_left: float | None) -> None:
         if not self._over:
@@ -112,5 +115,10 @@ class WorkerRun:
 
     def _end(self) -> None:
         self._over = True
+        self._forget()
         if not self._computing:
             self._let_go()
+
+
+def _nobody(*_values: Any) -> None:
+    """Whom a run tells that is over."""
