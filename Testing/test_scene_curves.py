@@ -106,6 +106,111 @@ def test_new_numbers_have_the_chart_drawn_anew(curves: Any) -> None:
     assert told
 
 
+def errors_of_vtk(chart: Any) -> str:
+    """What VTK reports when it paints the lines of a chart node, each as Slicer's plot paints it."""
+    import vtk
+
+    view = vtk.vtkContextView()
+    view.GetRenderWindow().SetOffScreenRendering(1)
+    drawn = vtk.vtkChartXY()
+    view.GetScene().AddItem(drawn)
+    for number in range(chart.GetNumberOfPlotSeriesNodes()):
+        series = chart.GetNthPlotSeriesNode(number)
+        plot = vtk.vtkPlotLine()
+        plot.SetInputData(series.GetTableNode().GetTable(), series.GetXColumnName(), series.GetYColumnName())
+        plot.SetMarkerStyle(series.GetMarkerStyle())
+        drawn.AddPlot(plot)
+    heard: list[str] = []
+    before = vtk.vtkOutputWindow.GetInstance()
+    window = vtk.vtkStringOutputWindow()
+    window.AddObserver("ErrorEvent", lambda *_: heard.append("error"))
+    vtk.vtkOutputWindow.SetInstance(window)
+    try:
+        view.GetRenderWindow().Render()
+        return " ".join(heard)
+    finally:
+        vtk.vtkOutputWindow.SetInstance(before)
+
+
+def drawn_lines(curves: Any) -> list[str]:
+    chart = curves.widget.mrmlPlotViewNode().GetPlotChartNode()
+    return [chart.GetNthPlotSeriesNode(n).GetName() for n in range(chart.GetNumberOfPlotSeriesNodes())]
+
+
+def test_a_line_is_drawn_as_soon_as_it_has_two_points(curves: Any) -> None:
+    chart = None
+    for step, lines in ((10, []), (20, ["loss"]), (30, ["loss"])):
+        curves.add_loss(step, 1.0 / step)
+        curves.show()
+        assert drawn_lines(curves) == lines
+        chart = curves.widget.mrmlPlotViewNode().GetPlotChartNode()
+        assert errors_of_vtk(chart) == ""
+    for step, lines in ((20, ["loss"]), (30, ["loss", "Anterior", "Posterior"])):
+        curves.add_dice(step, {"Anterior": 0.5})
+        curves.show()
+        assert drawn_lines(curves) == lines
+        assert errors_of_vtk(chart) == ""
+
+
+def test_vtk_reports_an_error_where_a_line_has_one_point(curves: Any, scene: Any) -> None:
+    """Otherwise the test above could not fail."""
+    curves.add_loss(10, 1.0)
+    curves.show()
+    chart = curves.widget.mrmlPlotViewNode().GetPlotChartNode()
+    line = next(node for node in own_nodes(scene) if node.GetName() == "loss")
+    chart.AddAndObservePlotSeriesNodeID(line.GetID())
+    assert errors_of_vtk(chart) == "error"
+
+
+def test_all_points_are_in_view_however_many_come(curves: Any) -> None:
+    curves.add_loss(1, 0.5)
+    curves.add_loss(2, 0.5)
+    curves.show()
+    curves.widget.resize(400, 260)
+    pixels(curves, (0, 0, 0))
+    for step in range(3, 41):
+        curves.add_loss(step, 0.5 + 0.01 * step)
+        curves.add_dice(step, {"Anterior": step / 50, "Posterior": 0.1})
+        curves.show()
+    image = curves.widget.grab().toImage()
+    wanted = two_classes()[0].color
+
+    def is_near(x: int, y: int) -> bool:
+        found = image.pixelColor(x, y)
+        return max(abs(a - b) for a, b in zip((found.red(), found.green(), found.blue()), wanted, strict=True)) < 40
+
+    places = [x for x in range(image.width()) for y in range(image.height()) if is_near(x, y)]
+    assert max(places) - min(places) > image.width() / 2, "the line goes over the whole plot"
+
+
+def test_the_legend_stands_below_the_plot_and_hides_no_line(curves: Any) -> None:
+    fill(curves)
+    chart = curves.widget.mrmlPlotViewNode().GetPlotChartNode()
+    assert not chart.GetLegendVisibility()
+    legend = curves.widget.parentWidget().layout().itemAt(1).widget()
+    for name, color in (
+        ("loss", "#5a5a5a"),
+        *((c.name, "#{:02x}{:02x}{:02x}".format(*c.color)) for c in two_classes()),
+    ):
+        assert f'{color}">■</span>&nbsp;{name}' in legend.text
+    curves.close()
+    assert legend.text == ""
+
+
+@pytest.mark.parametrize("cases", [1, 2, 3])
+def test_the_plot_of_an_evaluation_is_painted_without_errors(slicer: Any, qt: Any, cases: int) -> None:
+    from AHNetSegmentLib.scene.plots import PanelPlot
+
+    frame = qt.QFrame()
+    plot = PanelPlot("AHNetSegmentTest")
+    names = [f"case {number}" for number in range(cases)]
+    plot.show(qt.QVBoxLayout(frame), names, [("Liver", (9, 99, 199), [0.5] * cases)])
+    assert plot.chart.GetNumberOfPlotSeriesNodes() == 1
+    assert errors_of_vtk(plot.chart) == ""
+    assert plot.chart.GetXAxisRange() == (0.5, cases + 0.5)
+    plot.close()
+
+
 def test_its_nodes_are_in_no_list_and_in_no_saved_scene(curves: Any, scene: Any) -> None:
     fill(curves)
     found = own_nodes(scene)

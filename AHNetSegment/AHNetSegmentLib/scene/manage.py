@@ -157,6 +157,7 @@ class ManageSection:
             return
         try:
             if (problem := torch_problem()) and not install_torch(problem):
+                self._say(problem)
                 return
             path = qt.QFileDialog.getOpenFileName(
                 self.ui.importButton, _("Import a model"), "", _("Model (*.zip)") + ";;" + _("All files (*)")

@@ -138,6 +138,8 @@ class SegmentRun(WorkerRun):
 
     def _volume_written(self, path: Path) -> None:
         self._arguments["volume"] = str(path)
+        if self._over:
+            return
         assert self._exchange is not None
         assert self._scan is not None
         if self._scan.mask is None:
