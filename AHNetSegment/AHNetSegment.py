@@ -168,10 +168,10 @@ class AHNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Called when Slicer exits or the module is reloaded."""
+        self.setParameterNode(None)
         if self.panel is not None:
             self.panel.close()
             self.ownModels.close()
-        self.setParameterNode(None)
         self.removeObservers()
         if self.worker is not None:
             self.worker.stop()

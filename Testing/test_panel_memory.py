@@ -93,6 +93,24 @@ def test_a_run_that_somebody_still_holds_holds_no_voxels(widget: Any, nothing_be
     assert all(value is None for name, value in vars(run).items() if name in ("_scan", "_volume_node", "_exchange"))
 
 
+def test_a_panel_that_goes_in_the_middle_of_a_run_leaves_no_timer(widget: Any, nothing_before: None) -> None:
+    from AHNetSegmentLib.scene.selftest import example_volume
+
+    parameters = widget._parameterNode
+    parameters.model, parameters.inputVolume = "hippocampus-t1", example_volume()
+    widget.ui.segmentButton.click()
+    assert widget.panel.busy, widget.ui.statusLabel.text
+    assert host.pump(lambda: widget.worker.state == "busy", SECONDS)
+    own = widget.ownModels
+    own.update()
+    assert own.manage._look_again.waits
+    widget.cleanup()
+    waiting = (own.manage._look_again, own.evaluation._look_again, own.cases._turn_soon, widget.panel._judge_soon)
+    assert not any(once.waits for once in waiting)
+    assert no_timer_waits()
+    assert host.errors == []
+
+
 class PlayedWorker:
     """A worker that does what the test says."""
 

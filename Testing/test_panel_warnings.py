@@ -159,6 +159,20 @@ def test_another_region_is_heard_and_the_one_before_no_more(
     warned(said, "make the region of interest smaller")
 
 
+def test_what_was_accepted_counts_for_no_volume_of_another_scene(widget: Any, scene: Any) -> None:
+    for _ in range(2):
+        parameters = widget._parameterNode
+        parameters.model, parameters.inputVolume = "hippocampus-t1", head()
+        assert parameters.inputVolume.GetID() == "vtkMRMLScalarVolumeNode1"
+        host.answers.append(True)
+        widget.ui.segmentButton.click()
+        assert widget.panel.busy, widget.ui.statusLabel.text
+        assert not host.answers, "it did not ask"
+        scene.Clear(False)
+        assert not widget.panel.busy
+        widget.initializeParameterNode()
+
+
 def test_after_the_scene_was_closed_nothing_is_heard(widget: Any, said: Callable[[], str], scene: Any) -> None:
     node = widget._parameterNode.inputVolume
     scene.Clear(False)

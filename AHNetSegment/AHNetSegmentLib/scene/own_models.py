@@ -99,9 +99,10 @@ class OwnModels:
 
     def close(self) -> None:
         """Called when the module closes: a training can be continued later."""
-        self.manage.close()
-        self.evaluation.close()
+        # Manage last: it hears of the ends of the others, and waits then for the worker to become free.
         self.training.close()
+        self.evaluation.close()
+        self.manage.close()
         self.cases.close()
         self.trainer.stop()
 

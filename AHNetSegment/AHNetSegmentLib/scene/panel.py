@@ -93,6 +93,8 @@ class SegmentPanel:
             self._run_ended()
         self._input.stop()
         self._judge_soon.stop()
+        # In the next scene the same identifiers belong to other nodes.
+        self._accepted.clear()
         self._say("")
 
     def set_parameters(self, parameters: Any) -> None:
