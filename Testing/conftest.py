@@ -16,6 +16,19 @@ for folder in (REPOSITORY / "AHNetSegment", REPOSITORY / "Testing"):
         sys.path.insert(0, str(folder))
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_swallowed() -> Iterator[None]:
+    """No slot, timer or observer raises in a test, and VTK reports no error: Slicer would print it and go on.
+
+    ``host.swallowed`` is for tests in which one shall.
+    """
+    yield
+    errors = sys.modules["host"].errors if "host" in sys.modules else []
+    found = [f"{type(error).__name__}: {error}" for error in errors]
+    errors.clear()
+    assert not found
+
+
 @pytest.fixture(scope="session")
 def app() -> Any:
     """The application around a real scene, one for all tests; its scene is ``slicer.mrmlScene``."""

@@ -199,12 +199,18 @@ def test_the_module_is_listed(module: ModuleType, slicer: Any, tmp_path: Path) -
 
 def test_a_click_counts(widget: Any, volume: Any) -> None:
     assert not widget.ui.applyButton.enabled
-    assert widget.ui.applyButton.toolTip == "Choose a volume."
+    assert widget.ui.applyButton.toolTip == "<p>Choose a volume.</p>"
     assert not host.click(widget.ui.applyButton)
     host.choose(widget.ui.volumeSelector, "CT")
     widget.ui.count.value = 5
     assert host.click(widget.ui.applyButton)
     assert widget.ui.result.text == "10"
+
+
+def test_the_panel_of_modules_makes_no_module_narrower_than_it_wants_to_be(widget: Any, qt: Any) -> None:
+    margins, policy = widget.layout.contentsMargins(), widget.parent.sizePolicy
+    assert (margins.left(), margins.top()) == (0, 0)
+    assert policy.horizontalPolicy() == qt.QSizePolicy.Minimum
 
 
 def test_an_error_is_a_message(widget: Any, volume: Any) -> None:

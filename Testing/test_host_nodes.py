@@ -224,25 +224,6 @@ def test_an_action_of_the_module_is_an_entry(selector: Any, add: Any, qt: Any) -
     assert heard == [False]
 
 
-def test_several_nodes_can_be_checked(slicer: Any, add: Any, qt: Any) -> None:
-    box = slicer.qMRMLCheckableNodeComboBox()
-    box.nodeTypes = [VOLUME]
-    box.setMRMLScene(slicer.mrmlScene)
-    first, second = add("CT"), add("MR")
-    heard: list[str] = []
-    box.checkedNodesChanged.connect(lambda: heard.append("changed"))
-    box.setCheckState(second, qt.Qt.Checked)
-    box.check(first)
-    assert box.checkedNodes() == [first, second]
-    assert box.allChecked()
-    box.uncheck(first)
-    assert (box.checkState(first), box.checkState(second)) == (qt.Qt.Unchecked, qt.Qt.Checked)
-    assert box.uncheckedNodes() == [first]
-    slicer.mrmlScene.RemoveNode(second)
-    assert box.noneChecked()
-    assert heard == ["changed"] * 4
-
-
 def test_a_widget_that_is_gone_no_longer_follows_the_scene(slicer: Any, add: Any) -> None:
     selector = slicer.qMRMLNodeComboBox()
     selector.nodeTypes = [VOLUME]

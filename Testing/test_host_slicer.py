@@ -60,27 +60,10 @@ def test_a_function_is_called_after_the_start(slicer: Any) -> None:
 def test_there_is_a_main_window_unless_it_is_left_away(slicer: Any) -> None:
     assert slicer.util.mainWindow() is not None
     assert slicer.util.showStatusMessage("Done")
-    assert host.messages == [("status", "Done")]
     with host.no_main_window():
         assert slicer.util.mainWindow() is None
-        assert slicer.app.layoutManager() is None
         assert not slicer.util.showStatusMessage("Done")
     assert slicer.util.mainWindow() is not None
-
-
-def test_views_are_reset_and_rendering_is_paused(slicer: Any) -> None:
-    manager = slicer.app.layoutManager()
-    heard: list[int] = []
-    manager.layoutChanged.connect(heard.append)
-    manager.layout = 6
-    slicer.util.resetSliceViews()
-    slicer.util.resetThreeDViews()
-    with slicer.util.RenderBlocker():
-        pass
-    slicer.util.setSliceViewerLayers(background=None, fit=True)
-    manager.setLayout(4)
-    assert heard == [6, 4]
-    assert manager.sliceViewNames() == []
 
 
 def test_messages_are_noted_and_questions_answered(slicer: Any) -> None:
@@ -99,9 +82,6 @@ def test_messages_are_noted_and_questions_answered(slicer: Any) -> None:
     ]
     with pytest.raises(host.UnexpectedQuestion, match="Nobody expected to be asked: Delete it"):
         slicer.util.confirmOkCancelDisplay("Delete it?")
-    with host.testing_mode():
-        assert slicer.util.confirmYesNoDisplay("Delete it?")
-        assert not slicer.util.confirmRetryCloseDisplay("Again?")
 
 
 def test_an_error_is_shown_and_raised(slicer: Any, qt: Any) -> None:

@@ -111,7 +111,7 @@ def test_widgets_are_of_slicer_s_classes_with_their_properties(ui: Any, slicer: 
     assert type(ui.spin) is qt.QSpinBox
     assert (ui.advanced.text, ui.advanced.collapsed, ui.spin.visible) == ("Advanced", True, False)
     assert (ui.volume.nodeTypes, ui.volume.noneEnabled) == (["vtkMRMLScalarVolumeNode"], True)
-    assert (ui.volume.addEnabled, ui.volume.toolTip) == (False, "What is segmented")
+    assert (ui.volume.addEnabled, ui.volume.toolTip) == (False, "<p>What is segmented</p>")
     assert (ui.smoothing.maximum, ui.smoothing.decimals, ui.smoothing.suffix) == (5.0, 1, " mm")
     assert ui.folder.filters == ctk.ctkPathLineEdit.Dirs | ctk.ctkPathLineEdit.Readable
     assert ui.volume.property("SlicerParameterName") == "inputVolume"

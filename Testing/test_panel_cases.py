@@ -15,6 +15,7 @@ pytest.importorskip("PySide6", reason="needs PySide6")
 pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
 
 import host
+from panel_helpers import tip
 
 UI = Path(__file__).parents[1] / "Resources" / "UI" / "Cases.ui"
 VOLUME, SEGMENTATION, USE, COMPLETE, CHECK = range(5)
@@ -116,7 +117,7 @@ def test_a_pair_is_chosen_and_added_once(panel: Panel, make: Callable[..., Any])
     make("Other")
     ui = panel.ui
     assert not ui.addCaseButton.enabled
-    assert ui.addCaseButton.toolTip == "Select a volume and a segmentation first."
+    assert tip(ui.addCaseButton) == "Select a volume and a segmentation first."
     assert host.choose(ui.caseVolumeSelector, "Head")
     assert host.choose(ui.caseSegmentationSelector, "Head labels")
     assert host.click(ui.addCaseButton)

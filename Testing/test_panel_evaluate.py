@@ -17,6 +17,7 @@ pytest.importorskip("PySide6", reason="needs PySide6")
 pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
 
 import host
+from panel_helpers import tip
 
 REPOSITORY = Path(__file__).parents[1]
 UI = REPOSITORY / "Resources" / "UI"
@@ -177,8 +178,8 @@ def test_the_button_says_why_it_is_disabled(panel: Panel, make: Callable[..., An
     def said() -> str:
         panel.section.update()
         assert not button.enabled
-        assert panel.status() == button.toolTip
-        return str(button.toolTip)
+        assert panel.status() == tip(button)
+        return str(tip(button))
 
     assert said() == "Add at least one case: a volume and a segmentation of it."
     make("A", ("Liver", "Spleen"))

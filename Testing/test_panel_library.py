@@ -18,6 +18,7 @@ import host
 from AHNetSegmentLib.engine.card import read_card, write_card
 from AHNetSegmentLib.engine.package import CARD_FILE, WEIGHTS_FILE, load_model, save_model
 from engine_helpers import random_model
+from panel_helpers import tip
 
 UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "ManageModels.ui"
 SECONDS = 60
@@ -166,11 +167,11 @@ def test_the_library_is_beside_slicer_s_settings(panel: Panel) -> None:
 def test_a_bundled_model_can_only_be_exported_and_the_buttons_say_why(panel: Panel) -> None:
     assert panel.enabled() == {"exportButton", "importButton", "libraryButton"}
     for name in ("renameButton", "deleteButton", "titleEdit"):
-        assert getattr(panel.ui, name).toolTip.startswith("This model is none of your own")
-    assert panel.ui.defaultLibraryButton.toolTip == "This is the default folder."
+        assert tip(getattr(panel.ui, name)).startswith("This model is none of your own")
+    assert tip(panel.ui.defaultLibraryButton) == "This is the default folder."
     assert panel.ui.titleEdit.text == panel.shelf.cards()[BUNDLED].title
     panel.choose("")
-    assert panel.ui.exportButton.toolTip == "Choose a model in the list first."
+    assert tip(panel.ui.exportButton) == "Choose a model in the list first."
     assert panel.enabled() == {"importButton", "libraryButton"}
     assert panel.ui.titleEdit.text == ""
 
@@ -186,7 +187,7 @@ class TestRename:
     def test_a_new_title_is_shown_at_once(self, panel: Panel, put: Any) -> None:
         put()
         assert panel.ui.titleEdit.text == "Tiny"
-        assert panel.ui.renameButton.toolTip == "Type another title first."
+        assert tip(panel.ui.renameButton) == "Type another title first."
         panel.ui.titleEdit.text = "My liver, v2"
         assert panel.enabled() >= {"renameButton", "deleteButton"}
         assert host.click(panel.ui.renameButton)
@@ -263,7 +264,7 @@ class TestDelete:
     def test_a_model_that_is_gone_meanwhile(self, panel: Panel, put: Any) -> None:
         rmtree(put())
         panel.section.update()
-        assert panel.ui.deleteButton.toolTip == "Choose a model in the list first."
+        assert tip(panel.ui.deleteButton) == "Choose a model in the list first."
         assert not host.click(panel.ui.deleteButton)
 
 
@@ -304,7 +305,7 @@ class TestImport:
             assert panel.said == "Checking tiny.zip…"
             assert panel.ui.importButton.text == "Cancel import"
             assert panel.enabled() == {"importButton", "exportButton"}
-            assert panel.ui.deleteButton.toolTip == "Wait until the computation has ended, or cancel it."
+            assert tip(panel.ui.deleteButton) == "Wait until the computation has ended, or cancel it."
             panel.end()
         assert panel.said == "Imported: Tiny"
         assert panel.told == ["tiny"]
@@ -384,7 +385,7 @@ class TestImport:
         panel.import_file(exported)  # before anybody has told the section
         assert "The worker is busy" in panel.said
         assert not panel.section.importing
-        assert panel.ui.importButton.toolTip == "Wait until the computation has ended, or cancel it."
+        assert tip(panel.ui.importButton) == "Wait until the computation has ended, or cancel it."
         assert host.pump(lambda: told, SECONDS)
         assert host.pump(lambda: "importButton" in panel.enabled(), 2)
 

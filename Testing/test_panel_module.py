@@ -18,6 +18,7 @@ pytest.importorskip("PySide6", reason="needs PySide6")
 pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
 
 import host
+from panel_helpers import tip
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODULE = REPOSITORY / "AHNetSegment" / "AHNetSegment.py"
@@ -105,7 +106,7 @@ def test_table_and_report(widget: Any, volume_node: Any, monkeypatch: pytest.Mon
     from AHNetSegmentLib.scene import results
 
     assert not widget.ui.reportButton.enabled
-    assert widget.ui.reportButton.toolTip == "There is no result yet."
+    assert tip(widget.ui.reportButton) == "There is no result yet."
     parameters = widget.logic.getParameterNode()
     parameters.inputVolume, parameters.model = volume_node, "hippocampus-t1"
     host.click(widget.ui.segmentButton)

@@ -14,6 +14,7 @@ pytest.importorskip("PySide6", reason="needs PySide6")
 pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
 
 import host
+from panel_helpers import tip
 
 SECONDS = 60
 
@@ -127,7 +128,7 @@ def test_models_can_be_managed_again_when_a_run_has_ended(widget: Any, volume_no
     assert host.pump(lambda: widget.worker.state == "busy", SECONDS)
     button = widget.ownModels.manage.ui.importButton
     widget.ownModels.update()
-    assert button.toolTip == "Wait until the computation has ended, or cancel it."
+    assert tip(button) == "Wait until the computation has ended, or cancel it."
     host.pump(timeout_s=0.6)  # no double click
     assert host.click(widget.ui.segmentButton)
     finish(widget)
@@ -209,8 +210,8 @@ def test_a_region_of_interest_limits_what_changes(widget: Any, volume_node: Any,
 
 def test_the_button_says_why_it_is_disabled(widget: Any) -> None:
     assert not widget.ui.segmentButton.enabled
-    assert widget.ui.segmentButton.toolTip == "Select the volume to segment first."
-    assert widget.ui.statusLabel.text == widget.ui.segmentButton.toolTip
+    assert tip(widget.ui.segmentButton) == "Select the volume to segment first."
+    assert widget.ui.statusLabel.text == tip(widget.ui.segmentButton)
 
 
 def test_what_looks_unlike_the_model_is_said_and_asked_once(widget: Any, scene: Any) -> None:

@@ -17,6 +17,7 @@ pytest.importorskip("PySide6", reason="needs PySide6")
 pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
 
 import host
+from panel_helpers import tip
 from scene_helpers import two_labels, volume_node
 
 pytest_plugins = ["host.fixtures"]
@@ -201,8 +202,8 @@ def result(library: Path, **more: Any) -> dict[str, Any]:
 
 def test_the_button_says_why_it_is_disabled(panel: Panel, two_cases: Any) -> None:
     assert not panel.ui.trainButton.enabled
-    assert panel.ui.trainButton.toolTip == "Add at least one case: a volume and a segmentation of it."
-    assert panel.ui.trainHintLabel.text == panel.ui.trainButton.toolTip
+    assert tip(panel.ui.trainButton) == "Add at least one case: a volume and a segmentation of it."
+    assert panel.ui.trainHintLabel.text == tip(panel.ui.trainButton)
     panel.add_cases()
     assert panel.ui.trainButton.enabled
     assert panel.ui.trainHintLabel.text == ""
@@ -564,7 +565,7 @@ def test_the_name_of_an_unfinished_training_is_taken(panel: Panel, two_cases: An
     panel.worker.end("failed", "No.")
     assert panel.ui.newTitleEdit.text == "Mine"
     assert "Mine is a training that is not finished" in panel.ui.trainButton.toolTip
-    assert panel.ui.trainHintLabel.text == panel.ui.trainButton.toolTip
+    assert panel.ui.trainHintLabel.text == tip(panel.ui.trainButton)
     assert panel.ui.trainStatusLabel.text.startswith("No.")
     panel.ui.newTitleEdit.text = "Mine!"
     panel.click()

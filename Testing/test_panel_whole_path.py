@@ -16,6 +16,7 @@ pytest.importorskip("PySide6", reason="needs PySide6")
 pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
 
 import host
+from panel_helpers import tip
 from scene_helpers import volume_node
 
 BASE = "hippocampus-t1"
@@ -245,7 +246,7 @@ def test_volumes_are_segmented_while_a_training_goes_on(panel: Panel, cases: lis
     folder = panel.manage.library.folder
     for button in (panel.manage.ui.libraryButton, panel.manage.ui.defaultLibraryButton):
         assert not button.enabled
-        assert button.toolTip == "Wait until the training has ended, or stop it."
+        assert tip(button) == "Wait until the training has ended, or stop it."
     panel.manage.ui.libraryButton.directorySelected.emit(str(folder.parent / "elsewhere"))
     assert panel.manage.library.folder == folder
     assert panel.manage.ui.libraryButton.directory == str(folder)

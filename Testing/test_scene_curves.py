@@ -256,27 +256,3 @@ def test_a_class_may_be_called_like_a_column(slicer: Any, curves: Any) -> None:
     assert column(curves.tables[1], "step") == [5]
     assert column(curves.tables[1], "Dice step") == [0.5]
     assert column(curves.tables[1], "Dice loss") == [0.25]
-
-
-def test_a_line_of_the_type_line_ignores_x_in_the_host_too(slicer: Any, scene: Any) -> None:
-    """What Slicer does: the host must not draw what Slicer would not."""
-    import vtk
-
-    table = scene.AddNewNodeByClass("vtkMRMLTableNode")
-    for name, values in (("x", (0.0, 100.0, 1000.0)), ("y", (0.0, math.nan, 1.0))):
-        numbers = vtk.vtkDoubleArray()
-        numbers.SetName(name)
-        for value in values:
-            numbers.InsertNextValue(value)
-        table.AddColumn(numbers)
-    line = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
-    line.SetAndObserveTableNodeID(table.GetID())
-    line.SetXColumnName("x")
-    line.SetYColumnName("y")
-    from host.widgets.views import _points, _unbroken
-
-    line.SetPlotType(line.PlotTypeLine)
-    assert [x for x, _y in _points(line)] == [0, 1, 2]
-    line.SetPlotType(line.PlotTypeScatter)
-    assert [x for x, _y in _points(line)] == [0, 100, 1000]
-    assert [len(piece) for piece in _unbroken(_points(line))] == [1, 1]

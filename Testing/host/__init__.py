@@ -21,10 +21,11 @@ from .modules import close_widget, create_widget, load_module
 from .names import unknown_names, used_names
 from .pythonmodules import installations
 from .running import choose, click, event_loop_gaps, grab, pump
-from .start import errors, start
+from .start import VtkError, errors, start, swallowed
 
 __all__ = [
     "UnexpectedQuestion",
+    "VtkError",
     "answers",
     "choose",
     "click",
@@ -39,6 +40,7 @@ __all__ = [
     "no_main_window",
     "pump",
     "start",
+    "swallowed",
     "testing_mode",
     "unknown_names",
     "used_names",

@@ -86,58 +86,6 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
         return self.selector
 
 
-class qSlicerLayoutManager(QtCore.QObject):
-    """Which layout is chosen; there are no views behind it."""
-
-    layoutChanged = QtCore.Signal(int)
-
-    def __init__(self, parent: Any = None) -> None:
-        super().__init__(parent)
-        self.number = 4
-        self.resets = {"slice": 0, "3D": 0}
-
-    def _layout(self) -> int:
-        return self.number
-
-    def setLayout(self, number: int) -> None:
-        if number != self.number:
-            self.number = number
-            self.layoutChanged.emit(number)
-
-    def _none(self) -> int:
-        return 0
-
-    layout = qt_property(int, _layout, setLayout)
-    threeDViewCount = qt_property(int, _none)
-    tableViewCount = qt_property(int, _none)
-    plotViewCount = qt_property(int, _none)
-
-    def resetSliceViews(self) -> None:
-        self.resets["slice"] += 1
-
-    def resetThreeDViews(self) -> None:
-        self.resets["3D"] += 1
-
-    def sliceViewNames(self) -> list[str]:
-        return []
-
-    def mrmlSliceLogics(self) -> Any:
-        import vtk
-
-        return vtk.vtkCollection()
-
-    def mrmlScene(self) -> Any:
-        import slicer
-
-        return slicer.mrmlScene
-
-    def pauseRender(self) -> None:
-        pass
-
-    def resumeRender(self) -> None:
-        pass
-
-
 class qSlicerApplication(QtWidgets.QApplication):
     """The application, off screen; ``slicer.app``."""
 
@@ -149,10 +97,8 @@ class qSlicerApplication(QtWidgets.QApplication):
         self.slicer_app = slicer_app
         self.folder = tempfile.TemporaryDirectory(prefix="slicer-host-")
         self.testing = False
-        self.pauses = 0
         self.manager = qSlicerModuleManager(self)
         self.files = qSlicerIOManager(self)
-        self.layouts: Any = None
         self.window: Any = None
         self.setApplicationName("Slicer")
         self.setOrganizationName("slicer.org")
@@ -163,7 +109,6 @@ class qSlicerApplication(QtWidgets.QApplication):
 
     def open_main_window(self) -> None:
         """As Slicer does without ``--no-main-window``."""
-        self.layouts = self.layouts or qSlicerLayoutManager(self)
         self.window = self.window or qSlicerMainWindow()
 
     def _sub_folder(self, name: str) -> str:
@@ -240,18 +185,6 @@ class qSlicerApplication(QtWidgets.QApplication):
     def ioManager(self) -> Any:
         return self.files
 
-    def layoutManager(self) -> Any:
-        return self.layouts
-
-    def setRenderPaused(self, paused: bool) -> None:
-        self.pauses += 1 if paused else -1
-
-    def pauseRender(self) -> None:
-        self.setRenderPaused(True)
-
-    def resumeRender(self) -> None:
-        self.setRenderPaused(False)
-
     def processEvents(self, *args: Any) -> None:
         QtWidgets.QApplication.processEvents()
 
@@ -267,18 +200,15 @@ class qSlicerApplication(QtWidgets.QApplication):
 
 @contextlib.contextmanager
 def no_main_window() -> Iterator[None]:
-    """As with ``--no-main-window``: no window, no layout manager."""
+    """As with ``--no-main-window``."""
     import slicer
 
-    app = slicer.app
-    window, layouts = app.window, app.layouts
+    window = slicer.app.window
     name = window.objectName()
     window.setObjectName("")
-    app.layouts = None
     try:
         yield
     finally:
-        app.layouts = layouts
         window.setObjectName(name)
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import Any
 
 from PySide6 import QtWidgets
 
 messages: list[tuple[str, str]] = []
-"""(kind, text) of everything shown, oldest first; kind: ``error warning info question status file``."""
+"""(kind, text) of everything shown, oldest first; kind: ``error warning info question file``."""
 
 answers: deque[Any] = deque()
 """What a person would answer to the next questions: True or False, a button, a path."""
 
 Box = QtWidgets.QMessageBox.StandardButton
+ACCEPTING = (Box.Yes, Box.Ok, Box.Retry)
+ICONS = {
+    QtWidgets.QMessageBox.Icon.Critical: "error",
+    QtWidgets.QMessageBox.Icon.Warning: "warning",
+    QtWidgets.QMessageBox.Icon.Information: "info",
+    QtWidgets.QMessageBox.Icon.NoIcon: "info",
+}
 
 
 class UnexpectedQuestion(AssertionError):
@@ -33,88 +39,20 @@ def answered(text: str, kind: str = "question") -> Any:
     return answers.popleft()
 
 
-def infoDisplay(text, windowTitle=None, parent=None, standardButtons=None, **kwargs):
-    """slicer.util's; notes ``("info", text)``."""
-    _show(logging.INFO, "info", text)
+def shown(box: QtWidgets.QMessageBox) -> Any:
+    """A message box that is executed: noted, and closed with Ok, or with the button of the answer.
 
-
-def warningDisplay(text, windowTitle=None, parent=None, standardButtons=None, **kwargs):
-    """slicer.util's; notes ``("warning", text)``."""
-    _show(logging.WARNING, "warning", text)
-
-
-def errorDisplay(text, windowTitle=None, parent=None, standardButtons=None, **kwargs):
-    """slicer.util's; notes ``("error", text)``."""
-    _show(logging.ERROR, "error", text)
-
-
-def _show(level: int, kind: str, text: str) -> None:
-    logging.getLogger("host").log(level, text)
-    messages.append((kind, text))
-
-
-def _testing() -> bool:
-    """Whether Slicer would run with ``--testing``; then nothing is asked."""
-    import slicer
-
-    return slicer.app.testingEnabled()
-
-
-def confirmOkCancelDisplay(text, windowTitle=None, parent=None, **kwargs):
-    """slicer.util's; asks ``host.answers``."""
-    return True if _testing() else bool(answered(text))
-
-
-def confirmYesNoDisplay(text, windowTitle=None, parent=None, **kwargs):
-    """slicer.util's; asks ``host.answers``."""
-    return True if _testing() else bool(answered(text))
-
-
-def confirmRetryCloseDisplay(text, windowTitle=None, parent=None, **kwargs):
-    """slicer.util's; asks ``host.answers``."""
-    return False if _testing() else bool(answered(text))
-
-
-def messageBox(text, parent=None, **kwargs):
-    """slicer.util's; with more buttons than OK the answer comes from ``host.answers``."""
-    buttons = kwargs.get("standardButtons", Box.Ok)
-    if buttons == Box.Ok or _testing():
-        _show(logging.INFO, "info", text)
+    Raises:
+        UnexpectedQuestion: it asks, and there is no answer.
+    """
+    buttons = box.standardButtons()
+    if buttons == Box.Ok:
+        messages.append((ICONS.get(box.icon(), "question"), box.text()))
         return Box.Ok
-    return answered(text)
-
-
-def showStatusMessage(message, duration=0):
-    """slicer.util's; notes ``("status", text)`` and writes to the main window's status bar if there is one."""
-    import slicer
-
-    window = slicer.util.mainWindow()
-    if window is None:
-        return False
-    messages.append(("status", message))
-    window.statusBar().showMessage(message, duration)
-    return True
-
-
-def delayDisplay(message, autoCloseMsec=1000, parent=None, **kwargs):
-    """slicer.util's; notes ``("info", text)``; a window that stays until it is clicked is noted all the same."""
-    import slicer
-
-    _show(logging.INFO, "info", message)
-    slicer.app.processEvents()
-
-
-DISPLAYS = (
-    infoDisplay,
-    warningDisplay,
-    errorDisplay,
-    confirmOkCancelDisplay,
-    confirmYesNoDisplay,
-    confirmRetryCloseDisplay,
-    messageBox,
-    showStatusMessage,
-    delayDisplay,
-)
+    answer = answered(box.text())
+    if not isinstance(answer, bool):
+        return answer
+    return next(button for button in Box if button & buttons and (button in ACCEPTING) == answer)
 
 
 def _message(kind: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from .properties import qt_property, stored
-from .widgets.markups import qSlicerWidget
+from .widgets.nodes import qSlicerWidget
 
 
 class qSlicerAbstractCoreModule(QtCore.QObject):
@@ -147,12 +147,17 @@ def load_module(path: Path | str) -> ModuleType:
 
 
 def create_widget(module: ModuleType) -> Any:
-    """What Slicer does when a module's panel is shown: build it, set the scene, enter. Returns the Python widget."""
+    """What Slicer does when a module's panel is shown: build it, set the scene, enter. Returns the Python widget.
+
+    Slicer's panel of modules takes the margins away and is never narrower than the widget wants to be.
+    """
     import slicer
 
     registered = slicer.app.manager.modules[module.__name__]
     representation = registered.widgetRepresentation()
     representation.setMRMLScene(slicer.mrmlScene)
+    representation.layout().setContentsMargins(0, 0, 0, 0)
+    representation.setSizePolicy(QtWidgets.QSizePolicy.Policy.Minimum, representation.sizePolicy().verticalPolicy())
     representation.show()
     representation.enter()
     if slicer.app.window is not None:

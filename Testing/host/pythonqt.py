@@ -26,6 +26,8 @@ PACKAGE = __name__.partition(".")[0]
 QT = ("PySide6", "Shiboken", "shiboken6")
 QT_6_ONLY = {("QCheckBox", "checkStateChanged")}
 """Names of Qt 6 that Slicer's Qt 5.15 lacks and that are easily taken for old."""
+QT_6_PROPERTIES = {"contentsMargins"}
+"""Properties of Qt 6 that are methods in Qt 5.15."""
 
 SHIBOKEN = QtCore.QObject.__mro__[1]
 """The base class of all classes of PySide6."""
@@ -111,7 +113,7 @@ def stand_in(cls: type) -> Offer | None:
 @cache
 def qt_property(cls: type, name: str) -> QtCore.QMetaProperty | None:
     """The property of a class of PySide6."""
-    return meta_of(cls).properties.get(name)
+    return None if name in QT_6_PROPERTIES else meta_of(cls).properties.get(name)
 
 
 def class_name(cls: type) -> str:

@@ -16,8 +16,11 @@ from .offered import Call, normalised_signature, offer, parse_call
 SIGNALS = (QtCore.SignalInstance,)
 PYTHON_TYPES: dict[str, type] = {"bool": bool, "int": int, "double": float, "QString": str, "QStringList": list}
 
-_connections: dict[int, list[tuple[str, Any, Any, Any]]] = {}
-"""C++ address of the sender to (signature, what was connected, PySide6's signal, the slot that PySide6 got)."""
+_connections: dict[int, list[tuple[str, Any, Any]]] = {}
+"""C++ address of the sender to (name or signature, what was connected, the slot that PySide6 got).
+
+The sender itself is not held: without a parent it goes with its last Python name, as in PythonQt.
+"""
 
 
 class BoundSignal:
@@ -31,7 +34,7 @@ class BoundSignal:
 
     def connect(self, callback: Callable[..., Any]) -> bool:
         """Connect the signal; of several with this name, the one that is declared first."""
-        return _connect(self._sender, self._name, _signal(self._sender, self._name), callback)
+        return _connect(self._sender, self._name, callback)
 
     def disconnect(self, callback: Callable[..., Any] | None = None) -> bool:
         """Disconnect one callable, or all that were connected."""
@@ -53,8 +56,7 @@ def connect(sender: Any, signal: Any, receiver: Any, slot: Any = None) -> bool:
     if isinstance(signal, QtCore.QObject):
         sender, signal, receiver, slot = signal, receiver, slot, None
     signature = normalised_signature(signal.removeprefix("2"))
-    source = _by_signature(sender, signature)
-    return _connect(sender, signature, source, receiver if slot is None else _slot(receiver, slot))
+    return _connect(sender, signature, receiver if slot is None else _slot(receiver, slot))
 
 
 def disconnect(sender: Any, signal: str, receiver: Any = None, slot: str | None = None) -> bool:
@@ -125,16 +127,21 @@ def _address(sender: Any) -> int:
     return shiboken6.getCppPointer(sender)[0]
 
 
-def _connect(sender: Any, key: str, signal: Any, callback: Any) -> bool:
+def _source(sender: Any, key: str) -> Any:
+    return _by_signature(sender, key) if "(" in key else _signal(sender, key)
+
+
+def _connect(sender: Any, key: str, callback: Any) -> bool:
+    source = _source(sender, key)
     if not callable(callback):
         raise TypeError(f"{type(sender).__name__}.{key} can only be connected to something that can be called")
     slot = _truncated(callback)
-    signal.connect(slot)
+    source.connect(slot)
     address = _address(sender)
     if address not in _connections:
         _connections[address] = []
         sender.destroyed.connect(lambda: _connections.pop(address, None))
-    _connections[address].append((key, callback, signal, slot))
+    _connections[address].append((key, callback, slot))
     return True
 
 
@@ -145,7 +152,7 @@ def _disconnect(sender: Any, key: str, callback: Any) -> bool:
         entry for entry in kept if entry[0].partition("(")[0] == name and (callback is None or entry[1] == callback)
     ]
     for entry in gone:
-        entry[2].disconnect(entry[3])
+        _source(sender, entry[0]).disconnect(entry[2])
         kept.remove(entry)
     return bool(gone)
 
@@ -163,13 +170,9 @@ def _truncated(callback: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _accepted(callback: Callable[..., Any]) -> int | None:
-    """How many positional arguments a callable takes; None for any number."""
-    try:
-        parameters = inspect.signature(callback).parameters.values()
-    except (TypeError, ValueError):
+    """How many arguments PythonQt hands on; None: all, which is so for whatever is no Python function or method."""
+    method = isinstance(callback, types.MethodType)
+    function = callback.__func__ if isinstance(callback, types.MethodType) else callback
+    if not isinstance(function, types.FunctionType) or function.__code__.co_flags & inspect.CO_VARARGS:
         return None
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        return None
-    return sum(
-        parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
-    )
+    return function.__code__.co_argcount - method

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import vtk
 
 HOSTED_LOGICS = {
     "Colors": "Colors",
@@ -20,7 +24,26 @@ HOSTED_LOGICS = {
 """Module of Slicer to the name of its logic in the application."""
 
 errors: list[BaseException] = []
-"""Exceptions that left a slot, a timer or an observer; Qt and VTK print and forget them."""
+"""Exceptions that left a slot, a timer or an observer: printed and forgotten, as in Slicer. And errors of VTK."""
+
+
+class VtkError(Exception):
+    """What VTK reported in its output window."""
+
+
+@contextmanager
+def swallowed(kind: type[BaseException]) -> Iterator[list[BaseException]]:
+    """For a test in which a slot raises: takes the exceptions of this kind out of ``errors``.
+
+    Raises:
+        AssertionError: there was none.
+    """
+    found: list[BaseException] = []
+    before = len(errors)
+    yield found
+    found += [error for error in errors[before:] if isinstance(error, kind)]
+    errors[before:] = [error for error in errors[before:] if not isinstance(error, kind)]
+    assert found, f"no slot, timer or observer raised {kind.__name__}"
 
 
 def start() -> Any:
@@ -60,15 +83,16 @@ def start() -> Any:
 
 
 def keep_none() -> None:
-    """Give None more references than PySide6 can take away.
+    """Give None, True and False more references than PySide6 can take away.
 
-    PySide6 6.12 is built for Pythons that do not count None's references (3.12 and later). On 3.10 and 3.11 each of its
+    PySide6 6.12 is built for Pythons that do not count their references (3.12 and later). On 3.10 and 3.11 each of its
     calls that returns None takes one away, and after some thousand calls Python aborts: "deallocating None".
     """
     if sys.version_info < (3, 12):
         import ctypes
 
-        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
+        for value in (None, True, False):
+            ctypes.c_ssize_t.from_address(id(value)).value += 1 << 40
 
 
 def _module(name: str, members: dict[str, Any]) -> types.ModuleType:
@@ -80,28 +104,27 @@ def _module(name: str, members: dict[str, Any]) -> types.ModuleType:
 
 def _install_qt() -> None:
     from . import qtmodule
-    from .widgets import ctk_basics, ctk_combos, ctk_numbers, ctk_paths
+    from .widgets import ctk_basics, ctk_combos, ctk_numbers, ctk_paths, segments
 
     sys.modules["qt"] = qtmodule.make()
-    sources = (ctk_basics, ctk_combos, ctk_numbers, ctk_paths)
+    sources = (ctk_basics, ctk_combos, ctk_numbers, ctk_paths, segments)
     _module(
         "ctk", {name: value for source in sources for name, value in vars(source).items() if name.startswith("ctk")}
     )
 
 
 def _install_slicer(slicer: Any) -> None:
-    from . import application, dialogs, files, modules, pythonmodules, sampledata, uifile
-    from .widgets import markups, nodes, segments, views
+    from . import application, files, modules, pythonmodules, sampledata, uifile
+    from .widgets import nodes, segments, views
 
-    for source in (application, files, modules, markups, nodes, segments, views):
+    for source in (application, files, modules, nodes, segments, views):
         for name, value in vars(source).items():
             if name.startswith(("qMRML", "qSlicer")):
                 setattr(slicer, name, value)
     for name, value in list(vars(slicer).items()):
         if name in vars(slicer.util) and value is vars(slicer.util)[name] and not name.startswith(("_", "vtk")):
             delattr(slicer, name)  # slicer-core has slicer.util's functions in slicer, too; Slicer has not
-    for function in (*dialogs.DISPLAYS, uifile.loadUI):
-        setattr(slicer.util, function.__name__, function)
+    slicer.util.loadUI = uifile.loadUI
     slicer.util.pip_install = pythonmodules.util_pip_install
     slicer.util.pip_uninstall = pythonmodules.util_pip_uninstall
     _sub_module(slicer, "i18n", {f.__name__: f for f in pythonmodules.I18N})
@@ -140,11 +163,16 @@ def _install_modules(slicer: Any) -> None:
 
 
 def _note_errors() -> None:
-    """Keep what Qt and VTK print of exceptions in slots and observers."""
+    """Keep what Qt and VTK print of exceptions in slots and observers, and VTK's own errors."""
     before = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         errors.append(error)
         before(kind, error, trace)
 
+    @vtk.calldata_type(vtk.VTK_STRING)
+    def note(caller: Any, event: str, text: str) -> None:
+        errors.append(VtkError(text))
+
     sys.excepthook = hook
+    vtk.vtkOutputWindow.GetInstance().AddObserver("ErrorEvent", note)

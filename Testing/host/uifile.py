@@ -142,6 +142,8 @@ class _Loader(QtUiTools.QUiLoader):
             setattr(found, key, converted(_value(element, type(found)), offers.properties[key]))
         for connection in connections if connections is not None else ():
             _connect(widget, connection)
+        for child in (widget, *widget.findChildren(QtWidgets.QWidget)):
+            child.setToolTip(child.toolTip())
         return widget
 
     def _take_properties(self, root: ET.Element) -> None:

@@ -195,9 +195,8 @@ PATHS = (
     pathlib.PureWindowsPath,
 )
 
-_property_connector(lambda: (qt.QCheckBox, ctk.ctkCheckBox), (bool,), "checked", "stateChanged")
+_property_connector(lambda: (qt.QCheckBox,), (bool,), "checked", "stateChanged")
 _property_connector(lambda: (qt.QPushButton,), (bool,), "checked", "toggled", _ButtonConnector)
-_property_connector(lambda: (ctk.ctkCheckablePushButton,), (bool,), "checked", "toggled", _ButtonConnector)
 _property_connector(lambda: (qt.QSlider, qt.QSpinBox), (int,), "value", "valueChanged", _NumberConnector)
 _property_connector(
     lambda: (qt.QDoubleSpinBox, ctk.ctkSliderWidget, ctk.ctkDoubleSpinBox),

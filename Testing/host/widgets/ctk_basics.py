@@ -1,4 +1,4 @@
-"""CTK's buttons, boxes and texts."""
+"""CTK's buttons and message box."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from typing import Any
 
 from PySide6 import QtCore, QtGui, QtWidgets
 
+from ..dialogs import shown
 from ..properties import qt_property, stored
-from .parts import hear
+from .parts import hear, override
 
-HEADER_PX = 24
+ICON_SPACE_PX = 4
+WANTED = "visibilityToParent"
+"""The dynamic property in which CTK keeps whether a child was hidden by somebody else."""
+HEARD = "isHeard"
 
 
 class ctkCollapsibleButton(QtWidgets.QAbstractButton):
@@ -20,200 +24,181 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     def __init__(self, parent: Any = None, *more: Any) -> None:
         text = parent if isinstance(parent, str) else ""
         super().__init__(*(more if text else (parent,)))
-        self._hidden_by_collapsing: list[QtWidgets.QWidget] = []
+        self._folded = self._forcing = self._made = False
         self._highest = self.maximumHeight()
+        override(self, "sizeHint", self._size_hint)
+        override(self, "minimumSizeHint", self._minimum_size_hint)
         policy = QtWidgets.QSizePolicy.Policy
-        self.setSizePolicy(policy.Preferred, policy.Preferred)
-        self.setContentsMargins(1, HEADER_PX, 1, 1)
-        self.setMinimumHeight(HEADER_PX)
+        self.setSizePolicy(policy.Minimum, policy.Preferred)
+        self.setContentsMargins(0, self._header().height(), 0, 0)
         self.setCheckable(True)
         self.setChecked(True)
         self.setText(text)
         hear(self.toggled, self._toggled)
 
     def _collapsed(self) -> bool:
-        return not self.isChecked()
+        return self._folded
 
     def _set_collapsed(self, collapsed: bool) -> None:
         self.setChecked(not collapsed)
 
     collapsed = qt_property(bool, _collapsed, _set_collapsed)
     flat = stored(bool, "flat", False, "update")
-    collapsedHeight = stored(int, "collapsedHeight", 14)
-    contentsFrameShape = stored(object, "contentsFrameShape", QtWidgets.QFrame.Shape.NoFrame)
-    contentsFrameShadow = stored(object, "contentsFrameShadow", QtWidgets.QFrame.Shadow.Plain)
-    contentsLineWidth = stored(int, "contentsLineWidth", 1)
-    contentsMidLineWidth = stored(int, "contentsMidLineWidth", 0)
-    buttonTextAlignment = stored(object, "buttonTextAlignment", QtCore.Qt.AlignmentFlag.AlignLeft)
-    indicatorAlignment = stored(object, "indicatorAlignment", QtCore.Qt.AlignmentFlag.AlignLeft)
+    collapsedHeight = stored(int, "collapsedHeight", 14, "updateGeometry")
+
+    def _header(self) -> QtCore.QSize:
+        option = QtWidgets.QStyleOptionButton()
+        option.initFrom(self)
+        metrics = QtWidgets.QStyle.PixelMetric
+        width, height, space = (
+            self.style().pixelMetric(metric, option, self)
+            for metric in (metrics.PM_IndicatorWidth, metrics.PM_IndicatorHeight, metrics.PM_CheckBoxLabelSpacing)
+        )
+        text = self.fontMetrics().size(QtCore.Qt.TextFlag.TextShowMnemonic, self.text() or "XXXX")
+        size = QtCore.QSize(width + space + bool(self.text()) * text.width(), max(height, text.height()))
+        return self.style().sizeFromContents(QtWidgets.QStyle.ContentsType.CT_PushButton, option, size, self)
+
+    def _size_hint(self) -> QtCore.QSize:
+        closed = self._header() + QtCore.QSize(0, self.collapsedHeight)
+        return closed if self._folded else QtWidgets.QAbstractButton.sizeHint(self).expandedTo(closed)
+
+    def _minimum_size_hint(self) -> QtCore.QSize:
+        header = self._header()
+        if self._folded:
+            return header + QtCore.QSize(0, self.collapsedHeight)
+        return QtWidgets.QAbstractButton.minimumSizeHint(self).expandedTo(header)
 
     def _children(self) -> list[QtWidgets.QWidget]:
-        return [child for child in self.children() if isinstance(child, QtWidgets.QWidget) and not child.isWindow()]
+        """The children, each of which is heard from now on when it is shown and hidden."""
+        attributes = QtCore.Qt.WidgetAttribute
+        options = QtCore.Qt.FindChildOption.FindDirectChildrenOnly
+        children = self.findChildren(QtWidgets.QWidget, options=options)
+        for child in children:
+            if not child.property(HEARD):
+                child.setProperty(HEARD, True)
+                if child.testAttribute(attributes.WA_WState_ExplicitShowHide) and child.isHidden():
+                    child.setProperty(WANTED, False)
+                child.installEventFilter(self)
+        return children
+
+    def _show_child(self, child: QtWidgets.QWidget) -> None:
+        attributes = QtCore.Qt.WidgetAttribute
+        if not self.testAttribute(attributes.WA_WState_Created):
+            return
+        self._forcing = True
+        hidden = child.property(WANTED) is False
+        visible = not self._folded and not hidden
+        if child.testAttribute(attributes.WA_WState_Created) or not visible:
+            child.setVisible(visible)
+        if not hidden:
+            child.setAttribute(attributes.WA_WState_ExplicitShowHide, False)
+        self._forcing = False
 
     def _toggled(self, expanded: bool) -> None:
+        if expanded != self._folded:
+            return
+        self._folded = not expanded
         if expanded:
             self.setMaximumHeight(self._highest)
-            for child in self._hidden_by_collapsing:
-                child.setVisible(True)
-            self._hidden_by_collapsing = []
         else:
             self._highest = self.maximumHeight()
-            self._hidden_by_collapsing = [child for child in self._children() if not child.isHidden()]
-            for child in self._hidden_by_collapsing:
-                child.setVisible(False)
-            self.setMaximumHeight(HEADER_PX)
+            self.setMaximumHeight(self._size_hint().height())
+        for child in self._children():
+            self._show_child(child)
+        parent = self.parentWidget()
+        if expanded and (parent is None or parent.layout() is None):
+            self.resize(self._size_hint())
         self.updateGeometry()
         self.contentsCollapsed.emit(not expanded)
 
+    def setVisible(self, visible: bool) -> None:
+        children = self._children()
+        self._forcing = True
+        super().setVisible(visible)
+        self._forcing = False
+        if not self._made and self.testAttribute(QtCore.Qt.WidgetAttribute.WA_WState_Created):
+            self._made = True
+            for child in children:
+                self._show_child(child)
+
     def childEvent(self, event: QtCore.QChildEvent) -> None:
         super().childEvent(event)
-        child = event.child()
-        is_new = event.type() == QtCore.QEvent.Type.ChildPolished and isinstance(child, QtWidgets.QWidget)
-        if is_new and self._collapsed() and not child.isHidden():
-            self._hidden_by_collapsing.append(child)
-            child.setVisible(False)
+        # Not as soon as it is added, as CTK does it: PySide6 would take a child that is being made for a QObject.
+        if event.type() == QtCore.QEvent.Type.ChildPolished and isinstance(event.child(), QtWidgets.QWidget):
+            self._children()
+            self._show_child(event.child())
+
+    def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        kind = event.type()
+        if kind == QtCore.QEvent.Type.ShowToParent and not self._forcing:
+            child.setProperty(WANTED, True)
+            self._show_child(child)
+        elif kind == QtCore.QEvent.Type.HideToParent and not self._forcing:
+            child.setProperty(WANTED, False)
+        return False
+
+    def changeEvent(self, event: QtCore.QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in (QtCore.QEvent.Type.StyleChange, QtCore.QEvent.Type.FontChange):
+            self.setContentsMargins(0, self._header().height(), 0, 0)
+            if self._folded:
+                self.setMaximumHeight(self._size_hint().height())
 
     def hitButton(self, pos: QtCore.QPoint) -> bool:
-        return pos.y() < HEADER_PX
+        return 0 <= pos.y() < self._header().height()
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        painter = QtWidgets.QStylePainter(self)
+        painter, height = QtWidgets.QStylePainter(self), self._header().height()
         header = QtWidgets.QStyleOptionButton()
         header.initFrom(self)
-        header.rect = QtCore.QRect(0, 0, self.width(), HEADER_PX)
+        header.rect = QtCore.QRect(0, 0, self.width(), height)
         header.state |= QtWidgets.QStyle.StateFlag.State_Raised
         if not self.flat:
             painter.drawControl(QtWidgets.QStyle.ControlElement.CE_PushButtonBevel, header)
         arrow = QtWidgets.QStyleOption()
         arrow.initFrom(self)
-        arrow.rect = QtCore.QRect(5, (HEADER_PX - 12) // 2, 12, 12)
+        arrow.rect = QtCore.QRect(5, (height - 12) // 2, 12, 12)
         elements = QtWidgets.QStyle.PrimitiveElement
-        painter.drawPrimitive(
-            elements.PE_IndicatorArrowDown if self.isChecked() else elements.PE_IndicatorArrowRight, arrow
-        )
-        room = QtCore.QRect(24, 0, self.width() - 28, HEADER_PX)
+        painter.drawPrimitive(elements.PE_IndicatorArrowDown if self._folded else elements.PE_IndicatorArrowUp, arrow)
+        room = QtCore.QRect(24, 0, self.width() - 28, height)
         flags = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.TextFlag.TextShowMnemonic
         role = QtGui.QPalette.ColorRole.ButtonText
         painter.drawItemText(room, flags, self.palette(), self.isEnabled(), self.text(), role)
 
 
-class ctkCheckBox(QtWidgets.QCheckBox):
-    """A check box; its own icons are not drawn."""
-
-    indicatorIcon = stored(QtGui.QIcon, "indicatorIcon", QtGui.QIcon())
-    indicatorIconSize = stored(QtCore.QSize, "indicatorIconSize", QtCore.QSize())
-
-
-class ctkMenuButton(QtWidgets.QPushButton):
-    """A button with a menu beside it."""
-
-
 class ctkPushButton(QtWidgets.QPushButton):
-    """A button whose text can be aligned; here it is not."""
+    """A button whose text is elided where there is no room for it."""
 
-    buttonTextAlignment = stored(object, "buttonTextAlignment", QtCore.Qt.AlignmentFlag.AlignCenter)
-    iconAlignment = stored(object, "iconAlignment", QtCore.Qt.AlignmentFlag.AlignLeft)
-    elideMode = stored(object, "elideMode", QtCore.Qt.TextElideMode.ElideNone)
+    elideMode = stored(object, "elideMode", QtCore.Qt.TextElideMode.ElideNone, "updateGeometry")
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        override(self, "sizeHint", self._size_hint)
+        override(self, "minimumSizeHint", self._minimum_size_hint)
 
-class ctkCheckablePushButton(ctkPushButton):
-    """A button with a check box inside."""
+    def _size_hint(self) -> QtCore.QSize:
+        return self._hint(self.text() or "XXXX")
 
-    checkBoxToggled = QtCore.Signal(bool)
-    checkStateChanged = QtCore.Signal(object)
+    def _minimum_size_hint(self) -> QtCore.QSize:
+        return self._size_hint() if self.elideMode == QtCore.Qt.TextElideMode.ElideNone else self._hint("...")
 
-    def _changed(self) -> None:
-        checked = self.checkState == QtCore.Qt.CheckState.Checked
-        if self.checkBoxControlsButton:
-            self.setCheckable(checked or self.isCheckable())
-        self.checkStateChanged.emit(self.checkState)
-        self.checkBoxToggled.emit(checked)
+    def _hint(self, text: str) -> QtCore.QSize:
+        option = QtWidgets.QStyleOptionButton()
+        option.initFrom(self)
+        shown, icon = self.fontMetrics().size(QtCore.Qt.TextFlag.TextShowMnemonic, text), self.iconSize()
+        size = QtCore.QSize(icon.width() + ICON_SPACE_PX + shown.width(), max(icon.height(), shown.height()))
+        return self.style().sizeFromContents(QtWidgets.QStyle.ContentsType.CT_PushButton, option, size, self)
 
-    checkState = stored(object, "checkState", QtCore.Qt.CheckState.Unchecked, "_changed")
-    checkBoxControlsButton = stored(bool, "checkBoxControlsButton", True)
-    checkBoxControlsButtonToggleState = stored(bool, "checkBoxControlsButtonToggleState", True)
-    checkBoxUserCheckable = stored(bool, "checkBoxUserCheckable", True)
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        painter, option = QtWidgets.QStylePainter(self), QtWidgets.QStyleOptionButton()
+        self.initStyleOption(option)
+        beside = self.iconSize().width() + 4 * ICON_SPACE_PX
+        option.text = self.fontMetrics().elidedText(self.text(), self.elideMode, self.width() - beside)
+        painter.drawControl(QtWidgets.QStyle.ControlElement.CE_PushButton, option)
 
 
 class ctkMessageBox(QtWidgets.QMessageBox):
-    """A message box that may stay away the next time."""
+    """What slicer.util's functions show; it never opens. Not showing it again is left away."""
 
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._again = QtWidgets.QCheckBox("Don't show this message again")
-        self.setCheckBox(self._again)
-        self._again.setVisible(False)
-
-    def _is_checked(self) -> bool:
-        return self._again.isChecked()
-
-    def setDontShowAgain(self, checked: bool) -> None:
-        self._again.setChecked(checked)
-
-    def _is_visible(self) -> bool:
-        return not self._again.isHidden()
-
-    def _set_visible(self, visible: bool) -> None:
-        self._again.setVisible(visible)
-
-    def _key_changed(self) -> None:
-        self._set_visible(bool(self.dontShowAgainSettingsKey))
-
-    dontShowAgain = qt_property(bool, _is_checked, setDontShowAgain)
-    dontShowAgainVisible = qt_property(bool, _is_visible, _set_visible)
-    dontShowAgainSettingsKey = stored(str, "dontShowAgainSettingsKey", "", "_key_changed")
-
-
-class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
-    """A text that is as high as it needs, with a part that can be collapsed."""
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setVerticalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._collapsible: tuple[str, str] | None = None
-        hear(self.document().documentLayout().documentSizeChanged, self._fit)
-        self.setOpenLinks(False)
-        hear(self.anchorClicked, self._clicked)
-
-    def _fit(self, size: QtCore.QSizeF) -> None:
-        self.setFixedHeight(int(size.height()) + 2 * self.frameWidth())
-
-    def _clicked(self, url: QtCore.QUrl) -> None:
-        if url.toString() in ("#show_details", "#hide_details"):
-            self.collapsed = not self.collapsed
-
-    def _show(self) -> None:
-        if self._collapsible is None:
-            return
-        kind, text = self._collapsible
-        marker = {"html": "<br>", "text": "\n"}[kind]
-        teaser, found, rest = text.partition(marker)
-        if kind == "text":
-            teaser, rest = (part.replace("\n", "<br>") for part in (teaser, rest))
-        if not found:
-            self.setHtml(teaser)
-        elif self.collapsed:
-            self.setHtml(f'{teaser} <a href="#show_details">{self.showDetailsText}</a>')
-        else:
-            self.setHtml(f'{teaser}<br>{rest} <a href="#hide_details">{self.hideDetailsText}</a>')
-
-    collapsed = stored(bool, "collapsed", True, "_show")
-    showDetailsText = stored(str, "showDetailsText", "Show details...", "_show")
-    hideDetailsText = stored(str, "hideDetailsText", "Hide details.", "_show")
-    disableMouseScroll = stored(bool, "disableMouseScroll", False)
-
-    def collapsibleText(self) -> str:
-        return self._collapsible[1] if self._collapsible else ""
-
-    def _set(self, kind: str, text: str) -> None:
-        self._collapsible = (kind, text)
-        self._show()
-
-    def setCollapsibleText(self, text: str) -> None:
-        self._set("html" if QtCore.Qt.mightBeRichText(text) else "text", text)
-
-    def setCollapsibleHtml(self, text: str) -> None:
-        self._set("html", text)
-
-    def setCollapsiblePlainText(self, text: str) -> None:
-        self._set("text", text)
+    def exec_(self) -> Any:
+        return shown(self)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from PySide6 import QtCore, QtWidgets
 
 from ..properties import handed_on, qt_property, stored
@@ -169,91 +167,3 @@ class ctkSliderWidget(QtWidgets.QWidget):
     spinBoxVisible = qt_property(bool, _is_spin_box_visible, setSpinBoxVisible)
     tracking = stored(bool, "tracking", True)
     tickInterval = stored(float, "tickInterval", 0.0)
-
-
-class ctkRangeWidget(QtWidgets.QWidget):
-    """Two spin boxes with a slider between them; the lower value is never above the upper."""
-
-    minimumValueChanged = QtCore.Signal(float)
-    minimumValueIsChanging = QtCore.Signal(float)
-    maximumValueChanged = QtCore.Signal(float)
-    maximumValueIsChanging = QtCore.Signal(float)
-    valuesChanged = QtCore.Signal(float, float)
-    rangeChanged = QtCore.Signal(float, float)
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._low, self._high = QtWidgets.QDoubleSpinBox(self), QtWidgets.QDoubleSpinBox(self)
-        row_layout(self, self._low, self._high)
-        self._high.setValue(99.0)
-        self._told = (0.0, 99.0)
-        hear(self._low.valueChanged, self._low_changed)
-        hear(self._high.valueChanged, self._high_changed)
-
-    def _low_changed(self, value: float) -> None:
-        self._settle(value, max(value, self._high.value()))
-
-    def _high_changed(self, value: float) -> None:
-        self._settle(min(value, self._low.value()), value)
-
-    def _settle(self, low: float, high: float) -> None:
-        for box, value in ((self._low, low), (self._high, high)):
-            box.blockSignals(True)
-            box.setValue(value)
-            box.blockSignals(False)
-        before, self._told = self._told, (self._low.value(), self._high.value())
-        if before == self._told:
-            return
-        if before[0] != self._told[0]:
-            self.minimumValueChanged.emit(self._told[0])
-        if before[1] != self._told[1]:
-            self.maximumValueChanged.emit(self._told[1])
-        self.valuesChanged.emit(*self._told)
-
-    def setValues(self, low: float, high: float) -> None:
-        self._settle(min(low, high), max(low, high))
-
-    def setMinimumValue(self, value: float) -> None:
-        self._low.setValue(value)
-
-    def setMaximumValue(self, value: float) -> None:
-        self._high.setValue(value)
-
-    def setRange(self, least: float, greatest: float) -> None:
-        for box in (self._low, self._high):
-            box.blockSignals(True)
-            box.setRange(least, greatest)
-            box.blockSignals(False)
-        self.rangeChanged.emit(least, greatest)
-        self._settle(self._low.value(), self._high.value())
-
-    def reset(self) -> None:
-        self.setValues(self._low.minimum(), self._high.maximum())
-
-    def setDecimals(self, decimals: int) -> None:
-        self._low.setDecimals(decimals)
-        self._high.setDecimals(decimals)
-
-    def _get(self, name: str) -> Any:
-        return getattr(self._low, name)()
-
-    minimumValue = handed_on(float, "_low", "value", "setValue")
-    maximumValue = handed_on(float, "_high", "value", "setValue")
-    minimum = qt_property(
-        float, lambda self: self._low.minimum(), lambda self, value: self.setRange(value, self._high.maximum())
-    )
-    maximum = qt_property(
-        float, lambda self: self._high.maximum(), lambda self, value: self.setRange(self._low.minimum(), value)
-    )
-    decimals = qt_property(int, lambda self: self._low.decimals(), setDecimals)
-    tracking = stored(bool, "tracking", True)
-
-    def _set_both(self, setter: str, value: Any) -> None:
-        getattr(self._low, setter)(value)
-        getattr(self._high, setter)(value)
-
-    singleStep = qt_property(
-        float, lambda self: self._get("singleStep"), lambda self, value: self._set_both("setSingleStep", value)
-    )
-    suffix = qt_property(str, lambda self: self._get("suffix"), lambda self, value: self._set_both("setSuffix", value))
-    prefix = qt_property(str, lambda self: self._get("prefix"), lambda self, value: self._set_both("setPrefix", value))

@@ -1,4 +1,4 @@
-"""qMRMLWidget and the selectors of nodes."""
+"""Widgets that know the scene, and the selector of a node."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PySide6 import QtCore, QtWidgets
 from ..dialogs import answered
 from ..properties import qt_property, stored
 from .ctk_combos import ctkComboBox
-from .parts import Observers, SceneWidget, ShownTextComboBox, hear, row_layout
+from .parts import Observers, SceneWidget, hear, row_layout
 
 NODE_ID = QtCore.Qt.ItemDataRole.UserRole
 ACTION = QtCore.Qt.ItemDataRole.UserRole + 1
@@ -17,6 +17,12 @@ ACTION = QtCore.Qt.ItemDataRole.UserRole + 1
 
 class qMRMLWidget(SceneWidget, QtWidgets.QWidget):
     """A widget that knows the scene and tells its children through connections of the .ui file."""
+
+    mrmlSceneChanged = QtCore.Signal(object)
+
+
+class qSlicerWidget(SceneWidget, QtWidgets.QWidget):
+    """A widget that knows the scene."""
 
     mrmlSceneChanged = QtCore.Signal(object)
 
@@ -57,16 +63,14 @@ class qMRMLNodeComboBox(SceneWidget, QtWidgets.QWidget):
         self._actions: list[Any] = []
         self._observers = Observers(self)
         self._names = Observers(self)
-        self._box = self._make_box()
+        self._box = ctkComboBox(self)
+        self._box.elideMode = QtCore.Qt.TextElideMode.ElideMiddle
         row_layout(self, self._box)
         policy = QtWidgets.QSizePolicy.Policy
         self.setSizePolicy(policy.Preferred, policy.Fixed)
-        self._box.setSizePolicy(policy.Expanding, policy.Fixed)
+        self._box.setSizePolicy(policy.Expanding, policy.Expanding)
         hear(self._box.activated, self._activated)
         self.setEnabled(False)
-
-    def _make_box(self) -> Any:
-        return ctkComboBox(self)
 
     def _scene_changed(self) -> None:
         self._observers.clear()
@@ -294,78 +298,3 @@ class qMRMLNodeComboBox(SceneWidget, QtWidgets.QWidget):
             name = answered(f"Rename {node.GetName()}")
             node.SetName(name)
             self.currentNodeRenamed.emit(name)
-
-
-class _CheckableBox(ShownTextComboBox):
-    defaultText = ""
-
-    def _shown_text(self) -> str:
-        checked = [node.GetName() for node in self.parent().checkedNodes()]
-        return ", ".join(checked) or "None"
-
-
-class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
-    """Chooses several nodes."""
-
-    checkedNodesChanged = QtCore.Signal()
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        self._checked: set[str] = set()
-        super().__init__(parent)
-        hear(self._box.view().pressed, self._pressed)
-
-    def _make_box(self) -> Any:
-        return _CheckableBox(self)
-
-    def _fill(self, nodes: list[Any], chosen: str) -> None:
-        super()._fill(nodes, chosen)
-        gone = self._checked - set(self._listed)
-        self._checked -= gone
-        self._mark()
-        if gone:
-            self.checkedNodesChanged.emit()
-
-    def _mark(self) -> None:
-        states = QtCore.Qt.CheckState
-        for index in range(self._box.count()):
-            node_id = self._box.itemData(index, NODE_ID)
-            if node_id:
-                state = states.Checked if node_id in self._checked else states.Unchecked
-                self._box.setItemData(index, state, QtCore.Qt.ItemDataRole.CheckStateRole)
-        self._box.update()
-
-    def _pressed(self, index: QtCore.QModelIndex) -> None:
-        node_id = index.data(NODE_ID)
-        if node_id:
-            self._set(node_id, node_id not in self._checked)
-
-    def _set(self, node_id: str, checked: bool) -> None:
-        if node_id in self._listed and checked != (node_id in self._checked):
-            (self._checked.add if checked else self._checked.discard)(node_id)
-            self._mark()
-            self.checkedNodesChanged.emit()
-
-    def checkedNodes(self) -> list[Any]:
-        return [self._scene.GetNodeByID(node_id) for node_id in self._listed if node_id in self._checked]
-
-    def uncheckedNodes(self) -> list[Any]:
-        return [self._scene.GetNodeByID(node_id) for node_id in self._listed if node_id not in self._checked]
-
-    def allChecked(self) -> bool:
-        return len(self._checked) == len(self._listed)
-
-    def noneChecked(self) -> bool:
-        return not self._checked
-
-    def checkState(self, node: Any) -> Any:
-        states = QtCore.Qt.CheckState
-        return states.Checked if node.GetID() in self._checked else states.Unchecked
-
-    def setCheckState(self, node: Any, state: Any) -> None:
-        self._set(node.GetID(), state == QtCore.Qt.CheckState.Checked)
-
-    def check(self, node: Any) -> None:
-        self._set(node.GetID(), True)
-
-    def uncheck(self, node: Any) -> None:
-        self._set(node.GetID(), False)

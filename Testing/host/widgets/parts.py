@@ -28,6 +28,20 @@ def hear(signal: Any, method: Callable[..., Any]) -> None:
     signal.connect(slots[accepted])
 
 
+def override(widget: QtWidgets.QWidget, name: str, method: Callable[[], Any]) -> None:
+    """Let Qt call a method, which is held weakly, for its virtual one of this name, ``sizeHint`` or the like.
+
+    A method of the class would not be found: :mod:`host.pythonqt` takes the name for the property that it is.
+    """
+    weak = weakref.WeakMethod(method)
+
+    def call() -> Any:
+        found = weak()
+        return found() if found is not None else None
+
+    widget.__dict__[name] = call
+
+
 class Observers:
     """VTK observers of a widget; they hold it weakly and are removed when it is destroyed."""
 

@@ -1,104 +1,61 @@
-"""Tables and plots of the scene."""
+"""Plots of the scene, drawn by VTK's own charts."""
 
 from __future__ import annotations
 
-import math
-from itertools import groupby
 from typing import Any
 
+import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from ..properties import stored
+from ..properties import qt_property
 from .nodes import qMRMLWidget
-from .parts import Observers, SceneWidget, hear
+from .parts import Observers, SceneWidget, override
 
-MARGIN_PX = (64, 26, 12, 40)
-"""Left, top, right, bottom of a plot's axes."""
-
-
-class TableModel(QtCore.QAbstractTableModel):
-    """The cells of a vtkMRMLTableNode."""
-
-    node: Any = None
-
-    def rowCount(self, parent: Any = None) -> int:
-        return self.node.GetNumberOfRows() if self.node is not None else 0
-
-    def columnCount(self, parent: Any = None) -> int:
-        return self.node.GetNumberOfColumns() if self.node is not None else 0
-
-    def data(self, index: Any, role: int = QtCore.Qt.ItemDataRole.DisplayRole) -> Any:
-        shown = role in (QtCore.Qt.ItemDataRole.DisplayRole, QtCore.Qt.ItemDataRole.EditRole)
-        return self.node.GetCellText(index.row(), index.column()) if shown and self.node is not None else None
-
-    def headerData(self, section: int, orientation: Any, role: int = QtCore.Qt.ItemDataRole.DisplayRole) -> Any:
-        if role != QtCore.Qt.ItemDataRole.DisplayRole or self.node is None:
-            return None
-        is_column = orientation == QtCore.Qt.Orientation.Horizontal
-        return self.node.GetColumnName(section) if is_column else str(section + 1)
-
-    def setData(self, index: Any, value: Any, role: int = QtCore.Qt.ItemDataRole.EditRole) -> bool:
-        return bool(self.node.SetCellText(index.row(), index.column(), str(value)))
-
-    def flags(self, index: Any) -> Any:
-        flags = super().flags(index)
-        locked = self.node is None or self.node.GetLocked()
-        return flags if locked else flags | QtCore.Qt.ItemFlag.ItemIsEditable
-
-
-class qMRMLTableView(SceneWidget, QtWidgets.QTableView):
-    """Shows a table node."""
-
-    mrmlSceneChanged = QtCore.Signal(object)
-    selectionChanged = QtCore.Signal()
-
-    transposed = stored(bool, "transposed", False)
-    firstRowLocked = stored(bool, "firstRowLocked", False)
-    firstColumnLocked = stored(bool, "firstColumnLocked", False)
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._model = TableModel(self)
-        self._observers = Observers(self)
-        self.setModel(self._model)
-        hear(self.selectionModel().selectionChanged, self._selected)
-
-    def _selected(self) -> None:
-        self.selectionChanged.emit()
-
-    def mrmlTableNode(self) -> Any:
-        return self._model.node
-
-    def setMRMLTableNode(self, node: Any) -> None:
-        self._observers.clear()
-        self._model.node = node
-        if node is not None:
-            self._observers.add(node, "ModifiedEvent", "_reset")
-        self._reset()
-
-    def _reset(self) -> None:
-        self._model.beginResetModel()
-        self._model.endResetModel()
-
-    def insertRow(self) -> None:
-        self._model.node.AddEmptyRow()
-
-    def deleteRow(self) -> None:
-        for row in sorted({index.row() for index in self.selectedIndexes()}, reverse=True):
-            self._model.node.RemoveRow(row)
-
-    def copySelection(self) -> None:
-        indexes = sorted(self.selectedIndexes(), key=lambda index: (index.row(), index.column()))
-        rows: dict[int, list[str]] = {}
-        for index in indexes:
-            rows.setdefault(index.row(), []).append(str(index.data()))
-        QtWidgets.QApplication.clipboard().setText("\n".join("\t".join(cells) for cells in rows.values()))
+AXES = (vtk.vtkAxis.BOTTOM, vtk.vtkAxis.TOP, vtk.vtkAxis.LEFT, vtk.vtkAxis.RIGHT)
+PENS = (
+    vtk.vtkPen.NO_PEN,
+    vtk.vtkPen.SOLID_LINE,
+    vtk.vtkPen.DASH_LINE,
+    vtk.vtkPen.DOT_LINE,
+    vtk.vtkPen.DASH_DOT_LINE,
+    vtk.vtkPen.DASH_DOT_DOT_LINE,
+)
+"""In the order of vtkMRMLPlotSeriesNode's line styles."""
 
 
 class ctkVTKChartView(QtWidgets.QWidget):
-    """A chart."""
+    """A chart, rendered off screen whenever Qt paints it."""
 
-    title = stored(str, "title", "", "update")
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._chart = vtk.vtkChartXY()
+        self._view: Any = None
+
+    title = qt_property(str, lambda self: self._chart.GetTitle() or "", lambda self, text: self._chart.SetTitle(text))
+
+    def chart(self) -> Any:
+        return self._chart
+
+    def _rendered(self) -> QtGui.QImage:
+        if self._view is None:
+            self._view = vtk.vtkContextView()
+            self._view.GetRenderWindow().SetOffScreenRendering(1)
+            self._view.GetScene().AddItem(self._chart)
+        window = self._view.GetRenderWindow()
+        window.SetSize(self.width(), self.height())
+        self._view.GetScene().SetDirty(True)
+        self._view.Render()
+        source = vtk.vtkWindowToImageFilter()
+        source.SetInput(window)
+        source.ReadFrontBufferOff()
+        writer = vtk.vtkPNGWriter()
+        writer.SetInputConnection(source.GetOutputPort())
+        writer.WriteToMemoryOn()
+        writer.Write()
+        return QtGui.QImage.fromData(bytes(memoryview(writer.GetResult())))
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        QtGui.QPainter(self).drawImage(0, 0, self._rendered())
 
 
 class qMRMLPlotView(SceneWidget, ctkVTKChartView):
@@ -109,127 +66,126 @@ class qMRMLPlotView(SceneWidget, ctkVTKChartView):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self._view_node: Any = None
+        self._node: Any = None
+        self._plots: dict[str, Any] = {}
         self._observers = Observers(self)
-        self.setMinimumHeight(120)
+        self._updating = False
+        override(self, "sizeHint", self._size_hint)
         policy = QtWidgets.QSizePolicy.Policy
         self.setSizePolicy(policy.Expanding, policy.Expanding)
 
+    def _size_hint(self) -> QtCore.QSize:
+        return QtCore.QSize()
+
+    def mrmlPlotViewNode(self) -> Any:
+        return self._node
+
     def setMRMLPlotViewNode(self, node: Any) -> None:
-        self._view_node = node
+        if node is not self._node:
+            self._node = node
+            self._observe()
+
+    def _scene_changed(self) -> None:
         self._observe()
 
     def _observe(self) -> None:
         self._observers.clear()
-        if self._view_node is not None:
-            self._observers.add(self._view_node, "ModifiedEvent", "_observe")
-        chart = self._chart()
+        if self._node is not None:
+            self._observers.add(self._node, "ModifiedEvent", "_observe")
+        chart = self._chart_node()
         if chart is not None:
-            # As in Slicer: a chart is modified when one of its series or their tables is.
-            self._observers.add(chart, "ModifiedEvent", "update")
+            # A chart is modified when one of its series or their tables is.
+            self._observers.add(chart, "ModifiedEvent", "_show")
+        self._show()
+
+    def _chart_node(self) -> Any:
+        if self._node is None or self._scene is None:
+            return None
+        return self._scene.GetNodeByID(self._node.GetPlotChartNodeID() or "")
+
+    def _show(self) -> None:
+        """Brings the plots in line with the nodes. Their axes are the ones of the first drawing."""
+        if self._updating or self._node is None or self._scene is None:
+            return
+        self._updating = True
+        node = self._chart_node()
+        count = node.GetNumberOfPlotSeriesNodes() if node is not None else 0
+        series = {found.GetID(): found for n in range(count) if (found := node.GetNthPlotSeriesNode(n)) is not None}
+        for key in [key for key in self._plots if key not in series or _columns(series[key]) is None]:
+            self._chart.RemovePlotInstance(self._plots.pop(key))
+        for key, line in series.items():
+            columns = _columns(line)
+            if columns is not None:
+                plot = self._plots.get(key) or vtk.vtkPlotLine()
+                _dress(plot, line, columns)
+                if key not in self._plots:
+                    self._plots[key] = plot
+                    self._chart.AddPlot(plot)
+        if node is not None:
+            self._dress_chart(node)
+        self._updating = False
         self.update()
 
-    def _chart(self) -> Any:
-        return self._view_node.GetPlotChartNode() if self._view_node is not None else None
-
-    def _series(self) -> list[Any]:
-        chart = self._chart()
-        count = chart.GetNumberOfPlotSeriesNodes() if chart is not None else 0
-        return [chart.GetNthPlotSeriesNode(index) for index in range(count)]
+    def _dress_chart(self, node: Any) -> None:
+        self._chart.SetTitle((node.GetTitle() or "") if node.GetTitleVisibility() else "")
+        self._chart.SetShowLegend(bool(node.GetLegendVisibility()))
+        for number in AXES:
+            axis, letter = self._chart.GetAxis(number), "X" if number in AXES[:2] else "Y"
+            visible = getattr(node, f"Get{letter}AxisTitleVisibility")()
+            axis.SetTitle((getattr(node, f"Get{letter}AxisTitle")() or "") if visible else "")
+            axis.GetTitleProperties().SetFontSize(node.GetAxisTitleFontSize())
+            axis.GetLabelProperties().SetFontSize(node.GetAxisLabelFontSize())
+            axis.SetGridVisible(bool(node.GetGridVisibility()))
+            if getattr(node, f"Get{letter}AxisRangeAuto")():
+                axis.SetBehavior(vtk.vtkAxis.AUTO)
+            else:
+                axis.SetBehavior(vtk.vtkAxis.FIXED)
+                axis.SetUnscaledRange(*getattr(node, f"Get{letter}AxisRange")())
 
     def fitToContent(self) -> None:
+        """Sets the axes, fixed ones too, and writes them into the chart's node."""
+        bounds = [found for found in map(_bounds, self._plots.values()) if found is not None]
+        if bounds:
+            lows, highs = [min(b[i] for b in bounds) for i in (0, 2)], [max(b[i] for b in bounds) for i in (1, 3)]
+            for axis, low, high in zip((vtk.vtkAxis.BOTTOM, vtk.vtkAxis.LEFT), lows, highs, strict=True):
+                self._chart.GetAxis(axis).SetUnscaledRange(low, high)
+                self._chart.GetAxis(axis).AutoScale()
+        node = self._chart_node()
+        if node is not None:
+            for letter, axis in (("X", vtk.vtkAxis.BOTTOM), ("Y", vtk.vtkAxis.LEFT)):
+                found = [0.0, 0.0]
+                self._chart.GetAxis(axis).GetUnscaledRange(found)
+                getattr(node, f"Set{letter}AxisRange")(found)
         self.update()
 
-    def saveAsSVG(self, file_name: str) -> None:
-        raise NotImplementedError("qMRMLPlotView.saveAsSVG exists in Slicer; Testing/host does not have it yet")
 
-    def _lines(self) -> list[tuple[Any, list[tuple[float, float]]]]:
-        """(series, points) of the series with the columns of numbers that their type needs."""
-        return [(series, _points(series)) for series in self._series() if series is not None]
-
-    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        painter = QtGui.QPainter(self)
-        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
-        painter.fillRect(self.rect(), QtCore.Qt.GlobalColor.white)
-        lines = [(series, points) for series, points in self._lines() if any(map(_is_good, points))]
-        left, top, right, bottom = MARGIN_PX
-        room = QtCore.QRectF(self.rect()).adjusted(left, top, -right, -bottom)
-        painter.setPen(QtGui.QColor(90, 90, 90))
-        painter.drawRect(room)
-        chart = self._chart()
-        if chart is not None:
-            self._write(painter, room, chart)
-        if not lines:
-            return
-        good = [point for _, points in lines for point in points if _is_good(point)]
-        xs, ys = ([point[axis] for point in good] for axis in (0, 1))
-        box = (min(xs), min(ys), (max(xs) - min(xs)) or 1.0, (max(ys) - min(ys)) or 1.0)
-        self._label_axes(painter, room, box)
-        for number, (series, points) in enumerate(lines):
-            painter.setPen(QtGui.QPen(QtGui.QColor.fromRgbF(*series.GetColor()), 1.6))
-            for piece in _unbroken(points):
-                self._draw(painter, series, [_place(room, box, point) for point in piece])
-            if chart.GetLegendVisibility():
-                right = QtCore.QRectF(room.left(), room.top() + 4 + 14 * number, room.width() - 6, 14)
-                painter.drawText(right, QtCore.Qt.AlignmentFlag.AlignRight, series.GetName() or "")
-
-    def _draw(self, painter: QtGui.QPainter, series: Any, places: list[QtCore.QPointF]) -> None:
-        if series.GetLineStyle() != series.LineStyleNone:
-            painter.drawPolyline(places)
-        if series.GetMarkerStyle() != series.MarkerStyleNone:
-            for place in places:
-                painter.drawEllipse(place, 2, 2)
-
-    def _write(self, painter: QtGui.QPainter, room: QtCore.QRectF, chart: Any) -> None:
-        flags = QtCore.Qt.AlignmentFlag.AlignCenter
-        above = QtCore.QRectF(room.left(), 0, room.width(), room.top())
-        below = QtCore.QRectF(room.left(), room.bottom() + 18, room.width(), 20)
-        painter.drawText(above, flags, (chart.GetTitle() or "") if chart.GetTitleVisibility() else "")
-        painter.drawText(below, flags, chart.GetXAxisTitle() or "")
-        painter.save()
-        painter.translate(12, room.center().y())
-        painter.rotate(-90)
-        painter.drawText(QtCore.QRectF(-80, -8, 160, 16), flags, chart.GetYAxisTitle() or "")
-        painter.restore()
-
-    def _label_axes(self, painter: QtGui.QPainter, room: QtCore.QRectF, box: tuple[float, ...]) -> None:
-        flags = QtCore.Qt.AlignmentFlag
-        for part in (0.0, 0.5, 1.0):
-            x, y = room.left() + part * room.width(), room.bottom() - part * room.height()
-            below = QtCore.QRectF(x - 30, room.bottom() + 3, 60, 14)
-            beside = QtCore.QRectF(18, y - 7, room.left() - 22, 14)
-            painter.drawText(below, flags.AlignHCenter, f"{box[0] + part * box[2]:.3g}")
-            painter.drawText(beside, flags.AlignRight | flags.AlignVCenter, f"{box[1] + part * box[3]:.3g}")
+def _bounds(plot: Any) -> list[float] | None:
+    found = [0.0] * 4
+    plot.GetBounds(found)
+    return found if found[0] <= found[1] else None
 
 
-def _points(series: Any) -> list[tuple[float, float]]:
-    """The points of a series; none where a column that it needs is missing. Lines and bars ignore the column of x."""
+def _columns(series: Any) -> tuple[Any, str, str] | None:
+    """Table and columns of x and y; None where one that the series needs is missing."""
     table = series.GetTableNode().GetTable() if series.GetTableNode() is not None else None
-    if table is None:
-        return []
-    xs, ys = (table.GetColumnByName(name) for name in (series.GetXColumnName(), series.GetYColumnName()))
-    needs_x = bool(series.IsXColumnRequired())
-    if ys is None or (needs_x and xs is None):
-        return []
-    count = table.GetNumberOfRows()
-    values = [xs.GetVariantValue(i).ToDouble() if needs_x else float(i) for i in range(count)]
-    return [(x, ys.GetVariantValue(i).ToDouble()) for i, x in enumerate(values)]
-
-
-def _is_good(point: tuple[float, float]) -> bool:
-    return all(map(math.isfinite, point))
-
-
-def _unbroken(points: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
-    """The pieces between points that are no numbers: VTK breaks a line there."""
-    return [list(piece) for good, piece in groupby(points, _is_good) if good]
-
-
-def _place(room: QtCore.QRectF, box: tuple[float, ...], point: tuple[float, float]) -> QtCore.QPointF:
-    return QtCore.QPointF(
-        room.left() + room.width() * (point[0] - box[0]) / box[2],
-        room.bottom() - room.height() * (point[1] - box[1]) / box[3],
+    names = (
+        series.GetXColumnName() if series.IsXColumnRequired() else series.GetYColumnName(),
+        series.GetYColumnName(),
     )
+    if table is None or any(not name or table.GetColumnByName(name) is None for name in names):
+        return None
+    return (table, *names)
+
+
+def _dress(plot: Any, series: Any, columns: tuple[Any, str, str]) -> None:
+    plot.SetWidth(series.GetLineWidth())
+    plot.SetColorF(*series.GetColor())
+    plot.GetPen().SetLineType(PENS[series.GetLineStyle()])
+    plot.SetMarkerStyle(series.GetMarkerStyle())
+    plot.SetMarkerSize(series.GetMarkerSize())
+    plot.SetUseIndexForXSeries(not series.IsXColumnRequired())
+    plot.SetInputData(*columns)
+    plot.SetLabel(series.GetName() or columns[2])
 
 
 class qMRMLPlotWidget(qMRMLWidget):
@@ -238,7 +194,6 @@ class qMRMLPlotWidget(qMRMLWidget):
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self._view = qMRMLPlotView(self)
-        self._node: Any = None
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._view)
@@ -247,17 +202,10 @@ class qMRMLPlotWidget(qMRMLWidget):
         self._view.setMRMLScene(self._scene)
 
     def setMRMLPlotViewNode(self, node: Any) -> None:
-        self._node = node
         self._view.setMRMLPlotViewNode(node)
 
-    setMRMLAbstractViewNode = setMRMLPlotViewNode
-
     def mrmlPlotViewNode(self) -> Any:
-        return self._node
-
-    mrmlAbstractViewNode = mrmlPlotViewNode
+        return self._view.mrmlPlotViewNode()
 
     def plotView(self) -> Any:
         return self._view
-
-    viewWidget = plotView
