@@ -1,8 +1,8 @@
 """Enough of 3D Slicer to run a scripted module and its panel without Slicer, and not more than Slicer has.
 
 ``start()`` makes ``import qt, ctk, slicer`` work: real Qt off screen (PySide6), a real scene (slicer-core), and
-stand-ins for what both lack. A stand-in offers what ``widgets.json`` says of the class in Slicer, so that code that
-would fail in Slicer fails here::
+stand-ins for what both lack. A stand-in offers what ``widgets.json`` says of the class in Slicer, and does what
+``behaviour.json`` says, so that code that would fail in Slicer fails here::
 
     import host
     host.start()
@@ -12,7 +12,8 @@ would fail in Slicer fails here::
     assert host.pump(lambda: not widget.busy, timeout_s=10)
     assert ("error", "...") not in host.messages
 
-What a person would answer to a question is put into ``answers`` before.
+What a person would answer to a question is put into ``answers`` before. What a slot, a timer or an observer raised is
+in ``errors``, as are VTK's errors; a test in which it is right takes it out with ``swallowed``.
 """
 
 from .application import no_main_window, testing_mode
