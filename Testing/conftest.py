@@ -16,6 +16,9 @@ for folder in (REPOSITORY / "AHNetSegment", REPOSITORY / "Testing"):
         sys.path.insert(0, str(folder))
 
 
+import driver
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_swallowed() -> Iterator[None]:
     """No slot, timer or observer raises in a test, and VTK reports no error: Slicer would print it and go on.
@@ -31,19 +34,23 @@ def nothing_is_swallowed() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def app() -> Any:
-    """The application around a real scene, one for all tests; its scene is ``slicer.mrmlScene``."""
-    pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+    """The application around a real scene without Slicer, one for all tests; its scene is ``slicer.mrmlScene``."""
+    pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer; Slicer has views of its own")
     from slicer_app import slicer_app
 
     return slicer_app()
 
 
 @pytest.fixture
-def scene(app: Any) -> Iterator[Any]:
-    """A scene that is empty before and after the test."""
-    app.scene.Clear(False)
-    yield app.scene
-    app.scene.Clear(False)
+def scene() -> Iterator[Any]:
+    """A scene in which nobody has put anything, before and after the test."""
+    if not driver.IN_SLICER:
+        pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+    found = driver.scene()
+    found.Clear(False)
+    yield found
+    found.Clear(False)
+    found.SetURL("")
 
 
 @pytest.fixture(scope="session")
@@ -58,37 +65,43 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def module() -> Any:
     """The module script, loaded as Slicer loads it."""
-    pytest.importorskip("PySide6", reason="needs PySide6")
-    pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
-    import host
-
-    host.start()
-    return host.load_module(REPOSITORY / "AHNetSegment" / "AHNetSegment.py")
+    driver.require()
+    return driver.load_module()
 
 
 @pytest.fixture
-def widget(module: Any, scene: Any) -> Iterator[Any]:
+def started(scene: Any) -> Iterator[None]:
+    """``qt``, ``ctk`` and ``slicer`` work, over an empty scene.
+
+    No slot, timer or observer may raise during the test, and nobody is left waiting for an answer.
+    """
+    driver.require()
+    driver.start()
+    driver.forget()
+    yield
+    errors, answers = list(driver.errors), list(driver.answers)
+    driver.forget()
+    assert not errors
+    assert not answers
+
+
+@pytest.fixture
+def widget(module: Any, started: None) -> Iterator[Any]:
     """The panel over an empty scene; its worker has ended after the test."""
-    import host
     from AHNetSegmentLib.scene import worker_process
 
-    host.messages.clear()
-    host.answers.clear()
-    found = host.create_widget(module)
+    found = driver.create_widget()
     yield found
-    host.close_widget(found)
-    assert host.pump(lambda: not worker_process._running, 5)
+    driver.close_widget(found)
+    assert driver.pump(lambda: not worker_process._running, 5)
 
 
 @pytest.fixture(scope="session")
 def pump() -> Callable[..., bool]:
     """Turns Qt's event loop until something is so."""
-    pytest.importorskip("PySide6", reason="needs PySide6")
-    pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
-    import host
-
-    host.start()
-    return lambda until, timeout_s=20.0: host.pump(until, timeout_s)
+    driver.require()
+    driver.start()
+    return lambda until, timeout_s=20.0: driver.pump(until, timeout_s)
 
 
 @pytest.fixture

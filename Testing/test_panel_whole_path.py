@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("PySide6", reason="needs PySide6")
-pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+import driver
 
-import host
-from panel_helpers import tip
+driver.require()
+
 from scene_helpers import volume_node
 
 BASE = "hippocampus-t1"
@@ -37,14 +36,14 @@ def library(scene: Any, module: Any, tmp_path: Path) -> Iterator[Path]:
     from AHNetSegmentLib.scene.library import SETTING, set_library_folder
 
     before = qt.QSettings().value(SETTING)
-    host.errors.clear()
+    driver.errors.clear()
     yield set_library_folder(tmp_path / "Modelle, 脑")
     if before:
         qt.QSettings().setValue(SETTING, before)
     else:
         qt.QSettings().remove(SETTING)
-    assert not host.errors
-    assert not host.answers
+    assert not driver.errors
+    assert not driver.answers
 
 
 @pytest.fixture
@@ -102,13 +101,13 @@ class Panel:
 
     def wait(self, until: Callable[[], bool]) -> None:
         said = (self.train.ui.trainStatusLabel, self.ui.statusLabel, self.evaluate.ui.evaluateStatusLabel)
-        assert host.pump(until, SECONDS), ([label.text for label in said], self.own.trainer.log, host.messages)
+        assert driver.pump(until, SECONDS), ([label.text for label in said], self.own.trainer.log, driver.messages)
 
     def open_training(self, steps: int) -> None:
         """Opens the section, adds all pairs, and names the new model; a training of some seconds is chosen."""
         self.own.section.collapsed = False
         self.train.ui.trainSettingsSection.collapsed = False
-        assert host.click(self.cases.ui.addAllCasesButton)
+        assert driver.click(self.cases.ui.addAllCasesButton)
         self.wait(lambda: not self.cases.problems())
         self.train.ui.stepsSpinBox.value = steps
         self.train.ui.batchSpinBox.value = 1
@@ -116,8 +115,8 @@ class Panel:
 
     def click_train(self) -> None:
         """A click that is no half of a double click."""
-        host.pump(timeout_s=0.6)
-        assert host.click(self.train.ui.trainButton), self.train.ui.trainButton.toolTip
+        driver.pump(timeout_s=0.6)
+        assert driver.click(self.train.ui.trainButton), self.train.ui.trainButton.toolTip
 
     def start_training(self, points: int = 1) -> None:
         """Clicks on Start and waits until the curve has so many points."""
@@ -143,11 +142,11 @@ class Panel:
 
         self.parameters.inputVolume = volume
         self.parameters.outputSegmentation = None
-        host.pump(timeout_s=0.6)
+        driver.pump(timeout_s=0.6)
         # Volumes so small are nothing that the model knows.
-        host.answers.append(True)
-        assert host.click(self.ui.segmentButton), self.ui.segmentButton.toolTip
-        host.answers.clear()
+        driver.answers.append(True)
+        assert driver.click(self.ui.segmentButton), self.ui.segmentButton.toolTip
+        driver.answers.clear()
         assert self.widget.panel.busy, self.ui.statusLabel.text
         self.wait(lambda: not self.widget.panel.busy)
         found = self.parameters.outputSegmentation
@@ -156,7 +155,7 @@ class Panel:
 
     def picture(self, name: str) -> None:
         if PICTURES:
-            host.grab(self.widget.parent, Path(PICTURES) / f"whole-{name}.png", 420)
+            driver.grab(self.widget.parent, Path(PICTURES) / f"whole-{name}.png", 420)
             self.make_room()
 
 
@@ -184,7 +183,7 @@ def test_the_whole_path(panel: Panel, cases: list[tuple[Any, Any]], library: Pat
     before = panel.losses()
     assert before[-1] < 40
     assert not traces(library)
-    assert host.click(panel.train.ui.continueButton)
+    assert driver.click(panel.train.ui.continueButton)
     panel.wait(lambda: not panel.train.busy)
     assert f"{TITLE} is in the list of models" in panel.train.ui.trainStatusLabel.text
     assert panel.losses()[: len(before)] == before, "the curve is whole"
@@ -196,41 +195,41 @@ def test_the_whole_path(panel: Panel, cases: list[tuple[Any, Any]], library: Pat
     assert panel.parameters.model == chosen, "hours may have passed since Start"
     assert panel.ui.modelSelector.currentData == chosen
     assert panel.listed().count(TITLE) == 1
-    assert host.choose(panel.ui.modelSelector, TITLE)
+    assert driver.choose(panel.ui.modelSelector, TITLE)
     assert panel.parameters.model == NAME
     labels = panel.segment(cases[0][0])
     assert set(np.unique(labels)) <= {0, 1, 2}
     assert labels.any()
 
     panel.wait(lambda: bool(panel.evaluate.ui.evaluateButton.enabled))
-    assert host.click(panel.evaluate.ui.evaluateButton)
+    assert driver.click(panel.evaluate.ui.evaluateButton)
     panel.wait(lambda: not panel.evaluate.busy)
-    assert f"{TITLE}: mean Dice" in panel.evaluate.ui.evaluateStatusLabel.text, host.messages
+    assert f"{TITLE}: mean Dice" in panel.evaluate.ui.evaluateStatusLabel.text, driver.messages
     assert panel.evaluate.ui.evaluationTable.rowCount == 2 * (1 + len(cases))
     panel.picture("5-evaluated")
 
     panel.manage.ui.exportButton.parentWidget().collapsed = False
-    host.answers.append(tmp_path / "mine.zip")
-    assert host.click(panel.manage.ui.exportButton)
+    driver.answers.append(tmp_path / "mine.zip")
+    assert driver.click(panel.manage.ui.exportButton)
     assert (tmp_path / "mine.zip").is_file()
     begin_with(NAME, library / ".training" / "other")
-    assert host.click(panel.manage.ui.deleteButton)
+    assert driver.click(panel.manage.ui.deleteButton)
     assert "unfinished training Other begins with" in panel.manage.ui.manageStatusLabel.text
     rmtree(library / ".training" / "other")
-    host.answers.append(True)
-    assert host.click(panel.manage.ui.deleteButton)
-    assert f"Delete the model {TITLE}" in host.messages[-1][1]
+    driver.answers.append(True)
+    assert driver.click(panel.manage.ui.deleteButton)
+    assert f"Delete the model {TITLE}" in driver.messages[-1][1]
     assert TITLE not in panel.listed()
     assert panel.parameters.model != NAME
     assert not (library / NAME).exists()
-    host.answers.append(tmp_path / "mine.zip")
-    assert host.click(panel.manage.ui.importButton)
+    driver.answers.append(tmp_path / "mine.zip")
+    assert driver.click(panel.manage.ui.importButton)
     panel.wait(lambda: not panel.manage.importing)
     assert panel.parameters.model == NAME, panel.manage.ui.manageStatusLabel.text
     assert TITLE in panel.listed()
     panel.picture("6-managed")
     assert np.array_equal(panel.segment(cases[0][0]), labels)
-    assert not [text for kind, text in host.messages if kind == "error"]
+    assert not [text for kind, text in driver.messages if kind == "error"]
 
 
 def test_volumes_are_segmented_while_a_training_goes_on(panel: Panel, cases: list[tuple[Any, Any]]) -> None:
@@ -273,23 +272,23 @@ def test_a_training_that_ends_with_the_module_is_offered_again(
 ) -> None:
     from AHNetSegmentLib.scene import worker_process
 
-    host.messages.clear()
-    panel = Panel(host.create_widget(module))
+    driver.messages.clear()
+    panel = Panel(driver.create_widget())
     panel.open_training(steps=10_000)
     panel.start_training()
-    host.close_widget(panel.widget)
-    again = Panel(host.create_widget(module))
+    driver.close_widget(panel.widget)
+    again = Panel(driver.create_widget())
     try:
         again.own.section.collapsed = False
         assert again.train.ui.unfinishedSelector.currentText == f"Unfinished: {TITLE} (2 cases)"
-        assert host.click(again.train.ui.continueButton)
+        assert driver.click(again.train.ui.continueButton)
         again.wait(lambda: bool(again.losses()))
         again.click_train()
         again.wait(lambda: not again.train.busy)
         assert again.train.ui.trainStatusLabel.text.startswith("Stopped.")
-        host.answers.append(True)
-        assert host.click(again.train.ui.discardButton)
+        driver.answers.append(True)
+        assert driver.click(again.train.ui.discardButton)
         assert not list((library / ".training").iterdir())
     finally:
-        host.close_widget(again.widget)
-        assert host.pump(lambda: not worker_process._running, 5)
+        driver.close_widget(again.widget)
+        assert driver.pump(lambda: not worker_process._running, 5)

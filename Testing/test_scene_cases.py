@@ -11,19 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("PySide6", reason="needs PySide6")
-pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+import driver
 
-import host
+driver.require()
+
 from AHNetSegmentLib.engine.errors import VolumeError
 
 MAPPING = {"Anterior": 1, "Posterior": 2}
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-@pytest.fixture(autouse=True)
-def started(app: Any) -> None:
-    host.start()
+pytestmark = pytest.mark.usefixtures("started")
 
 
 @pytest.fixture
@@ -285,8 +283,9 @@ def test_a_case_without_a_learned_segment_hinders(make: Callable[..., Any]) -> N
 
 def test_a_spacing_far_from_the_base_s_is_a_warning(make: Callable[..., Any], helpers: Any) -> None:
     from AHNetSegmentLib.engine.package import read_card
+    from AHNetSegmentLib.engine.resources import resources_folder
 
-    card = read_card(Path(__file__).parents[1] / "Resources" / "Models" / "hippocampus-t1" / "model.json")
+    card = read_card(resources_folder() / "Models" / "hippocampus-t1" / "model.json")
     said = sentences(make(), base=card)
     assert [hinders for _, hinders in said] == [False] * len(said)
     assert any(text.startswith("T1 has a spacing far from that of the model hippocampus-t1 (3 mm") for text, _ in said)
@@ -303,7 +302,7 @@ def store(folder: Path, rows: Any, mapping: Any = MAPPING, classes: Any = (), fa
     told: list[Any] = []
     CaseStore(folder, told.append, told.append).write(rows, mapping, classes, facts)
     assert told == []
-    assert host.pump(lambda: told, 10)
+    assert driver.pump(lambda: told, 10)
     return told
 
 
@@ -370,8 +369,8 @@ def test_stopping_tells_nobody(make: Callable[..., Any], helpers: Any, tmp_path:
 
     writing = CaseStore(tmp_path / "job", told.append, told.append, stop_at_second)
     writing.write([row(make(str(number))) for number in range(3)], MAPPING, helpers.two_classes())
-    assert host.pump(lambda: len(steps) == 2, 5)
-    host.pump(lambda: False, 0.1)
+    assert driver.pump(lambda: len(steps) == 2, 5)
+    driver.pump(lambda: False, 0.1)
     assert (told, steps) == ([], [(1, 3), (2, 3)])
     assert not (tmp_path / "job" / "case-3").exists()
     assert not (tmp_path / "job" / "job.json").exists()

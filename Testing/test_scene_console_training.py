@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("PySide6", reason="needs PySide6")
-pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+import driver
+
+driver.require()
 
 from AHNetSegmentLib.engine.errors import AHNetSegmentError
 from AHNetSegmentLib.engine.image_io import write_labels, write_volume

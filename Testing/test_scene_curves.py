@@ -7,25 +7,31 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("PySide6", reason="needs PySide6")
-pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+import driver
 
+driver.require()
+
+from panel_helpers import of_a_layout
 from scene_helpers import two_classes
-
-pytest_plugins = ["host.fixtures"]
 
 KINDS = ("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode", "vtkMRMLPlotViewNode")
 
 
 @pytest.fixture
-def curves(qt: Any, slicer: Any) -> Any:
+def curves(started: None) -> Any:
+    import qt
+
     from AHNetSegmentLib.scene.curves import Curves
 
     frame = qt.QFrame()
+    frame.resize(400, 260)
+    frame.show()
     found = Curves(qt.QVBoxLayout(frame))
     found.begin(two_classes())
     yield found
     found.close()
+    frame.close()
+    frame.deleteLater()
 
 
 def column(node: Any, name: str) -> list[float]:
@@ -34,8 +40,8 @@ def column(node: Any, name: str) -> list[float]:
 
 
 def own_nodes(scene: Any) -> list[Any]:
-    return [node for kind in KINDS for node in (scene.GetNthNodeByClass(n, kind)
-            for n in range(scene.GetNumberOfNodesByClass(kind)))]  # fmt: skip
+    found = [scene.GetNthNodeByClass(n, kind) for kind in KINDS for n in range(scene.GetNumberOfNodesByClass(kind))]
+    return [node for node in found if not of_a_layout(node)]
 
 
 def fill(curves: Any) -> None:
@@ -48,6 +54,7 @@ def fill(curves: Any) -> None:
 
 def pixels(curves: Any, color: tuple[int, int, int]) -> int:
     """How many pixels of the plot have about this colour."""
+    driver.pump(timeout_s=0.3)
     image = curves.widget.grab().toImage()
     near = 0
     for x in range(image.width()):
@@ -67,7 +74,7 @@ def test_the_tables_hold_the_numbers(curves: Any) -> None:
     assert all(map(math.isnan, column(dice, "Dice Posterior")))
 
 
-def test_lines_are_drawn_in_the_colours_of_the_classes(curves: Any, slicer: Any) -> None:
+def test_lines_are_drawn_in_the_colours_of_the_classes(curves: Any) -> None:
     anterior, posterior = two_classes()
     fill(curves)
     curves.widget.resize(400, 260)
@@ -247,7 +254,7 @@ def test_another_training_begins_with_empty_curves(curves: Any, scene: Any) -> N
     assert len(own_nodes(scene)) == 6
 
 
-def test_a_class_may_be_called_like_a_column(slicer: Any, curves: Any) -> None:
+def test_a_class_may_be_called_like_a_column(curves: Any) -> None:
     from dataclasses import replace
 
     curves.begin([replace(two_classes()[0], name="step"), replace(two_classes()[1], name="loss")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -78,7 +79,7 @@ def test_pieces_are_small_and_in_order_without_a_copy_of_the_whole(pump: object)
 def test_the_event_loop_goes_on_while_a_large_volume_is_written(
     make: Callable[..., Any], pump: Callable[..., bool]
 ) -> None:
-    from PySide6 import QtCore
+    import qt
 
     from AHNetSegmentLib.scene.exchange import TURN_BYTES
 
@@ -91,7 +92,7 @@ def test_the_event_loop_goes_on_while_a_large_volume_is_written(
         if path.exists():
             sizes.append(path.stat().st_size)
         if not told:
-            QtCore.QTimer.singleShot(0, look)
+            qt.QTimer.singleShot(0, look)
 
     look()
     exchange.write("volume", array, told.append, told.append)
@@ -206,11 +207,13 @@ def test_a_disk_that_fills_up_gives_a_sentence(make: Callable[..., Any], pump: C
 
     exchange = make()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handled = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # it would end an application that Python is embedded in
     resource.setrlimit(resource.RLIMIT_FSIZE, (5 * 2**20, before[1]))
     try:
         (message,) = write(exchange, np.zeros((8, 512, 512), np.float32), pump)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL if handled is None else handled)
     assert "could not be written (file too large); choose another one" in message
     exchange.close()
     assert not exchange.folder.exists()

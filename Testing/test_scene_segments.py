@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import driver
 from AHNetSegmentLib.engine.errors import VolumeError
 
 slicer = pytest.importorskip("slicer")
@@ -145,15 +146,15 @@ def test_a_segment_of_the_same_name_is_replaced_and_keeps_its_place(scene: Any) 
     assert np.unique(vtk_to_numpy(layer.GetPointData().GetScalars())).tolist() == [0, 2]
 
 
-def test_visibility_survives_saving_the_scene_whatever_the_name(app: Any, scene: Any, tmp_path: Path) -> None:
+def test_visibility_survives_saving_the_scene_whatever_the_name(scene: Any, tmp_path: Path) -> None:
     volume = volume_node()
     node = new_segmentation_node(volume, "Hippocampus")
     strange = replace(two_classes()[0], name='Left, "head" | ~ ^ <ä>')
     (segment_id,) = add_segments(node, two_labels(), volume, [strange])
     node.GetDisplayNode().SetSegmentVisibility(segment_id, False)
-    assert app.io_manager.write_scene(tmp_path / "scene.mrb")
+    assert driver.save_scene(tmp_path / "scene.mrb")
     scene.Clear(False)
-    assert app.io_manager.load_scene(tmp_path / "scene.mrb")
+    assert driver.load_scene(tmp_path / "scene.mrb")
     again = scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
     assert again.GetSegmentation().GetSegment(segment_id).GetName() == strange.name
     assert not again.GetDisplayNode().GetSegmentVisibility(segment_id)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import driver
 from AHNetSegmentLib.engine.errors import VolumeError
 from AHNetSegmentLib.engine.image_io import read_volume
 from AHNetSegmentLib.engine.volume import Volume, network_orientation
@@ -152,13 +153,10 @@ def test_a_transform_that_squeezes_flat_is_refused(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("image", ["prostate-t2/image.nii.gz", "prostate-t2/dicom", "brain-tumour-mr/image.nrrd"])
-def test_a_scan_read_by_slicer_lies_where_the_engine_reads_it(
-    app: Any, scene: Any, shared_data: Path, image: str
-) -> None:
+def test_a_scan_read_by_slicer_lies_where_the_engine_reads_it(scene: Any, shared_data: Path, image: str) -> None:
     """Slicer mirrors the slices of a left-handed scan when it reads it: their order differs, no place does."""
     path = shared_data / "single" / image
-    files = sorted(map(str, path.iterdir())) if path.is_dir() else [str(path)]
-    (node,) = app.io_manager.load_volumes(files)
+    node = driver.load_volume(sorted(path.iterdir()) if path.is_dir() else [path])
     volume, expected = volume_from_node(node), read_volume(path)
     to_expected = np.linalg.solve(expected.geometry.ijk_to_lps(), volume.geometry.ijk_to_lps())
     ijk = np.array([*np.ndindex(volume.geometry.size)], np.int32)[::7]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import driver
 from AHNetSegmentLib.engine.package import find_model
 from AHNetSegmentLib.engine.tasks import geometry_to_dict
 from AHNetSegmentLib.engine.volume import Geometry
@@ -118,10 +119,10 @@ def make(pump: Callable[..., bool]) -> Iterator[Callable[..., Bench]]:
 
     made = []
 
-    def worker(program: str = sys.executable, arguments: tuple[str, ...] = ("-c", TASKS), **options: Any) -> Bench:
+    def worker(program: str = "", arguments: tuple[str, ...] = ("-c", TASKS), **options: Any) -> Bench:
         class Other(Worker):
             def command(self) -> tuple[str, list[str]]:
-                return program, list(arguments)
+                return program or driver.python(), list(arguments)
 
         made.append(Other(**options))
         return Bench(made[-1], pump)
@@ -243,7 +244,7 @@ def test_cancel_without_a_run_does_nothing(bench: Bench) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 @pytest.mark.parametrize("ends_by", ["cancel", "kill"])
 def test_behind_a_launcher_the_real_process_is_killed(make: Callable[..., Bench], ends_by: str) -> None:
-    script = f'"{sys.executable}" "$@" || echo "error: [x] exit abnormally - Report the problem." >&2; exit 1'
+    script = f'"{driver.python()}" "$@" || echo "error: [x] exit abnormally - Report the problem." >&2; exit 1'
     bench = make("/bin/sh", ("-c", script, "sh", "-c", TASKS))
     bench.begin("deaf", "Deaf")
     pid = bench.worker.pid
