@@ -434,7 +434,7 @@ def test_the_real_worker_segments(make: Callable[..., Bench], tmp_path: Path) ->
     volume = np.random.default_rng(0).normal(50, 10, (24, 32, 28)).astype(np.float32)
     np.save(tmp_path / "volume.npy", volume)
     bench = make(arguments=ARGUMENTS)
-    kind, result = bench.run(
+    bench.begin(
         "segment",
         volume=tmp_path / "volume.npy",
         geometry=geometry_to_dict(Geometry((28, 32, 24))),
@@ -443,6 +443,7 @@ def test_the_real_worker_segments(make: Callable[..., Bench], tmp_path: Path) ->
         device="cpu",
         precision="float32",
     )
+    kind, result = bench.end(timeout_s=120)
     assert kind == "finished", result
     assert np.load(result["labels"]).shape == volume.shape
     assert bench.told.states[-3:] == ["Loading the model", "Segmenting", "Writing the result"]

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import dialogs
 from .base import NAME, PAUSE_MS, Driver
+from .dialogs import replace
 
 SETTINGS = "AHNET_SLICER_SETTINGS"
 """Environment variable: the folder that whoever started Slicer has made for its settings."""
@@ -61,7 +61,7 @@ class SlicerDriver(Driver):
 
         # PythonQt and VTK print what leaves a slot or an observer by PyErr_Print, which ends here.
         sys.excepthook = hook
-        dialogs.replace(self.messages, self.answers)
+        replace(self.messages, self.answers)
         if slicer.app.testingEnabled():
             slicer.app = Application(slicer.app, testingEnabled=lambda: False)
         self._watch = qt.QTimer()

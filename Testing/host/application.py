@@ -97,6 +97,7 @@ class qSlicerApplication(QtWidgets.QApplication):
         self.slicer_app = slicer_app
         self.folder = tempfile.TemporaryDirectory(prefix="slicer-host-")
         self.testing = False
+        self._temporary_path = ""
         self.manager = qSlicerModuleManager(self)
         self.files = qSlicerIOManager(self)
         self.window: Any = None
@@ -120,7 +121,11 @@ class qSlicerApplication(QtWidgets.QApplication):
         return self._sub_folder("home")
 
     def _temporary(self) -> str:
-        return self._sub_folder("temporary")
+        return self._temporary_path or self._sub_folder("temporary")
+
+    def _set_temporary(self, path: str) -> None:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        self._temporary_path = path
 
     def _cache(self) -> str:
         return self._sub_folder("cache")
@@ -135,7 +140,7 @@ class qSlicerApplication(QtWidgets.QApplication):
         return self.settings().fileName()
 
     slicerHome = qt_property(str, _home)
-    temporaryPath = qt_property(str, _temporary)
+    temporaryPath = qt_property(str, _temporary, _set_temporary)
     cachePath = qt_property(str, _cache)
     defaultScenePath = qt_property(str, _working)
     startupWorkingPath = qt_property(str, _working)

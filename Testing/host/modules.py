@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import shiboken6
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from .properties import qt_property, stored
@@ -61,7 +62,7 @@ class qSlicerScriptedLoadableModule(qSlicerLoadableModule):
         self._representation: Any = None
 
     def widgetRepresentation(self) -> Any:
-        if self._representation is None:
+        if self._representation is None or not shiboken6.isValid(self._representation):
             self._representation = self.createNewWidgetRepresentation()
         return self._representation
 

@@ -1,0 +1,1 @@
+"""``make test-slicer``: the module's own test and the tests of the panel, inside a real Slicer."""
