@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test test-slow lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus clean
+.PHONY: help demo test test-slow test-slicer lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -34,6 +34,12 @@ test: lint
 # What make test leaves out, since it takes half a minute a test.
 test-slow: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+
+# The module's own test and those of the panel inside a real Slicer, see CONTRIBUTING.md; its Python needs pytest and
+# torch: make test-slicer SLICER=/path/to/Slicer [INSTALL=yes] [CONFIGURATIONS=plain] [TESTS="Testing/test_panel_cases.py"]
+test-slicer:
+	@PYTHONPATH=Testing "$(PYTHON)" -m in_slicer --slicer "$(SLICER)" $(if $(filter yes,$(INSTALL)),--install) \
+		$(if $(CONFIGURATIONS),--configurations $(CONFIGURATIONS)) -- $(TESTS)
 
 # Against MONAI's AH-Net, with labelled data in ../shared: half an hour, and as long for training at the first call.
 bench: $(INSTALLED) $(VENV)/bench-installed

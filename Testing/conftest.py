@@ -86,6 +86,30 @@ def started(scene: Any) -> Iterator[None]:
 
 
 @pytest.fixture
+def qt(started: None) -> Any:
+    """The module ``qt``."""
+    import qt
+
+    return qt
+
+
+@pytest.fixture
+def ctk(started: None) -> Any:
+    """The module ``ctk``."""
+    import ctk
+
+    return ctk
+
+
+@pytest.fixture
+def slicer(started: None) -> Any:
+    """The module ``slicer``."""
+    import slicer
+
+    return slicer
+
+
+@pytest.fixture
 def widget(module: Any, started: None) -> Iterator[Any]:
     """The panel over an empty scene; its worker has ended after the test."""
     from AHNetSegmentLib.scene import worker_process

@@ -30,6 +30,10 @@ HIPPOCAMPUS = Terminology(
 )
 
 
+VIEWS = ("vtkMRMLAbstractViewNode", "vtkMRMLSliceCompositeNode", "vtkMRMLSliceDisplayNode", "vtkMRMLCameraNode")
+"""Nodes that Slicer makes for the views of its layout, whenever it likes."""
+
+
 def axis_orders() -> list[np.ndarray]:
     """The 48 ways in which three axes can be ordered and flipped, as 3x3 direction matrices."""
     return [
@@ -137,3 +141,16 @@ def surface_bounds(node: Any, segment_id: str) -> np.ndarray:
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     assert logic.GetSegmentClosedSurfaceRepresentation(node, segment_id, surface, True)
     return np.array(surface.GetBounds()).reshape(3, 2)
+
+
+def of_a_layout(node: Any) -> bool:
+    """Whether a node is a plot view that Slicer's layouts have for themselves."""
+    return node.IsA("vtkMRMLPlotViewNode") and str(node.GetLayoutName()).startswith("PlotView")
+
+
+def contents(scene: Any) -> list[tuple[str, str]]:
+    """(class, name) of all nodes but the application's own, hidden ones too."""
+    nodes = [scene.GetNthNode(number) for number in range(scene.GetNumberOfNodes())]
+    return sorted(
+        (node.GetClassName(), node.GetName() or "") for node in nodes if not any(node.IsA(kind) for kind in VIEWS)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -257,6 +258,24 @@ def test_what_slicer_s_python_lacks_is_said_and_not_installed_unasked(
     assert runner.main([*words, "--install"]) == 2
     assert installed.read_text().split() == ["-m", "pip", "install", "pytest", "torch"]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes programs of scripts")
+def test_a_slicer_whose_python_is_too_old_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    old = "#!/bin/sh\necho\necho Python 3.9.10 is older than 3.10 >&2\nexit 1\n"
+    for name, script in (("Slicer", "#!/bin/sh\n"), ("bin/PythonSlicer", old)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    assert runner.main(["--slicer", str(tmp_path / "Slicer")]) == 2
+    assert "cannot run the tests: Python 3.9.10 is older than 3.10" in capsys.readouterr().err
+
+
+def test_the_workflow_starts_slicer_in_every_way() -> None:
+    text = (Path(__file__).parents[1] / ".github" / "workflows" / "slicer.yml").read_text(encoding="utf-8")
+    listed = re.search(r"configuration: \[(.+)\]", text)
+    assert listed is not None
+    assert listed[1].split(", ") == list(CONFIGURATIONS)
 
 
 def test_every_test_of_the_panel_is_run() -> None:

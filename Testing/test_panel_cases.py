@@ -15,6 +15,7 @@ import driver
 driver.require()
 
 from AHNetSegmentLib.engine.resources import resources_folder
+from panel_helpers import tip
 
 UI = resources_folder() / "UI" / "Cases.ui"
 VOLUME, SEGMENTATION, USE, COMPLETE, CHECK = range(5)
@@ -106,7 +107,7 @@ def test_a_pair_is_chosen_and_added_once(panel: Panel, make: Callable[..., Any])
     make("Other")
     ui = panel.ui
     assert not ui.addCaseButton.enabled
-    assert ui.addCaseButton.toolTip == "Select a volume and a segmentation first."
+    assert tip(ui.addCaseButton) == "Select a volume and a segmentation first."
     assert driver.choose(ui.caseVolumeSelector, "Head")
     assert driver.choose(ui.caseSegmentationSelector, "Head labels")
     assert driver.click(ui.addCaseButton)

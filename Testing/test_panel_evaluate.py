@@ -18,7 +18,8 @@ import driver
 driver.require()
 
 from AHNetSegmentLib.engine.resources import resources_folder
-from panel_helpers import of_a_layout
+from panel_helpers import tip
+from scene_helpers import of_a_layout
 
 UI = resources_folder() / "UI"
 MODEL = resources_folder() / "Models" / "hippocampus-t1"

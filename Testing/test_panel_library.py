@@ -18,7 +18,7 @@ from AHNetSegmentLib.engine.card import read_card, write_card
 from AHNetSegmentLib.engine.package import CARD_FILE, WEIGHTS_FILE, load_model, save_model
 from AHNetSegmentLib.engine.resources import resources_folder
 from engine_helpers import random_model
-from panel_helpers import widget_names
+from panel_helpers import tip, widget_names
 
 UI = resources_folder() / "UI" / "ManageModels.ui"
 SECONDS = 60
@@ -158,7 +158,7 @@ def test_the_library_is_beside_slicer_s_settings(panel: Panel) -> None:
     import slicer
 
     assert panel.folder == Path(slicer.app.slicerUserSettingsFilePath).parent / "AHNetSegment" / "Models"
-    assert panel.ui.libraryButton.directory == str(panel.folder)
+    assert Path(panel.ui.libraryButton.directory) == panel.folder
     assert not panel.folder.exists()
     assert not driver.messages
 
@@ -263,7 +263,7 @@ class TestDelete:
     def test_a_model_that_is_gone_meanwhile(self, panel: Panel, put: Any) -> None:
         rmtree(put())
         panel.section.update()
-        assert panel.ui.deleteButton.toolTip == "Choose a model in the list first."
+        assert tip(panel.ui.deleteButton) == "Choose a model in the list first."
         assert not driver.click(panel.ui.deleteButton)
 
 
@@ -384,7 +384,7 @@ class TestImport:
         panel.import_file(exported)  # before anybody has told the section
         assert "The worker is busy" in panel.said
         assert not panel.section.importing
-        assert panel.ui.importButton.toolTip == "Wait until the computation has ended, or cancel it."
+        assert tip(panel.ui.importButton) == "Wait until the computation has ended, or cancel it."
         assert driver.pump(lambda: told, SECONDS)
         assert driver.pump(lambda: "importButton" in panel.enabled(), 2)
 
@@ -423,7 +423,7 @@ class TestFolder:
         assert again.names()[-1] == "other"
         assert driver.click(panel.ui.defaultLibraryButton)
         assert panel.names()[-1] == "tiny"
-        assert panel.ui.libraryButton.directory == str(panel.folder) == str(library_folder())
+        assert Path(panel.ui.libraryButton.directory) == panel.folder == library_folder()
 
     def test_a_folder_that_cannot_be_used_is_a_sentence_and_nothing_changes(self, panel: Panel, tmp_path: Path) -> None:
         from AHNetSegmentLib.scene.library import library_folder
@@ -434,7 +434,7 @@ class TestFolder:
         assert "could not be used for models" in panel.said
         assert driver.messages[-1] == ("error", panel.said)
         assert library_folder() == panel.folder == before
-        assert panel.ui.libraryButton.directory == str(before)
+        assert Path(panel.ui.libraryButton.directory) == before
 
     def test_a_folder_that_has_gone_takes_no_other_model_away(self, panel: Panel, tmp_path: Path) -> None:
         import qt

@@ -18,7 +18,7 @@ driver.require()
 
 
 from AHNetSegmentLib.engine.resources import resources_folder
-from panel_helpers import widget_names
+from panel_helpers import tip, widget_names
 
 UI = resources_folder() / "UI" / "AHNetSegment.ui"
 SECONDS = 60
@@ -83,9 +83,7 @@ def test_every_control_has_a_tool_tip(widget: Any) -> None:
     kinds = ("QPushButton", "QComboBox", "QAbstractSpinBox", "QCheckBox")
     names = widget_names(UI) - {"allSegmentsButton", "noSegmentsButton"}
     controls = {name: getattr(widget.ui, name) for name in names}
-    assert not [
-        name for name, item in controls.items() if any(item.inherits(kind) for kind in kinds) and not item.toolTip
-    ]
+    assert not [name for name, item in controls.items() if any(item.inherits(kind) for kind in kinds) and not tip(item)]
 
 
 def test_table_and_report(widget: Any, volume_node: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import driver
 
 driver.require()
 
-from panel_helpers import contents
+from panel_helpers import tip
+from scene_helpers import contents
 
 SECONDS = 60
 
@@ -124,7 +125,7 @@ def test_models_can_be_managed_again_when_a_run_has_ended(widget: Any, volume_no
     assert driver.pump(lambda: widget.worker.state == "busy", SECONDS)
     button = widget.ownModels.manage.ui.importButton
     widget.ownModels.update()
-    assert button.toolTip == "Wait until the computation has ended, or cancel it."
+    assert tip(button) == "Wait until the computation has ended, or cancel it."
     driver.pump(timeout_s=0.6)  # no double click
     assert driver.click(widget.ui.segmentButton)
     finish(widget)

@@ -18,6 +18,7 @@ import driver
 
 driver.require()
 
+from panel_helpers import tip
 from scene_helpers import two_labels, volume_node
 
 BASE = "hippocampus-t1"

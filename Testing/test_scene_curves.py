@@ -11,8 +11,7 @@ import driver
 
 driver.require()
 
-from panel_helpers import of_a_layout
-from scene_helpers import two_classes
+from scene_helpers import of_a_layout, two_classes
 
 KINDS = ("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode", "vtkMRMLPlotViewNode")
 

@@ -128,6 +128,20 @@ class Driver(ABC):
         """Reads what :meth:`save_scene` has written. Returns whether it could."""
 
     @contextmanager
+    def swallowed(self, kind: type[BaseException]) -> Iterator[list[BaseException]]:
+        """For a test in which a slot raises: takes the exceptions of this kind out of ``errors``.
+
+        Raises:
+            AssertionError: there was none.
+        """
+        found: list[BaseException] = []
+        before = len(self.errors)
+        yield found
+        found += [error for error in self.errors[before:] if isinstance(error, kind)]
+        self.errors[before:] = [error for error in self.errors[before:] if not isinstance(error, kind)]
+        assert found, f"no slot, timer or observer raised {kind.__name__}"
+
+    @contextmanager
     def event_loop_gaps(self) -> Iterator[Gaps]:
         """Measures the longest time between two turns of the event loop while it is open: ``gaps.largest_ms``."""
         import qt

@@ -23,6 +23,10 @@ class HostDriver(Driver):
         self._host = host
         self.messages, self.answers, self.errors = host.messages, host.answers, host.errors
 
+    def forget(self) -> None:
+        super().forget()
+        self._host.installations.clear()
+
     def start(self) -> None:
         self._host.start()
 

@@ -110,11 +110,15 @@ def missing_packages(python: Path) -> list[str]:
     Raises:
         Refused: the Python does not run.
     """
-    code = "import importlib.util as u, sys; print(*[n for n in sys.argv[1:] if u.find_spec(n) is None])"
+    code = (
+        "import importlib.util as u, sys; print(*[n for n in sys.argv[1:] if u.find_spec(n) is None]); "
+        "sys.exit(None if sys.version_info >= (3, 10) else 'Python ' + sys.version.split()[0] + ' is older than 3.10')"
+    )
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     done = subprocess.run([str(python), "-c", code, *NEEDED], capture_output=True, text=True, env=clean, check=False)
     if done.returncode:
-        raise Refused(f"{python} does not run: {done.stderr.strip() or done.returncode}")
+        reason = done.stderr.strip() or f"exit status {done.returncode}"
+        raise Refused(f"{python} cannot run the tests: {reason}")
     return done.stdout.split()
 
 

@@ -142,7 +142,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     """All configurations, one a line."""
     rows = [HEAD, *(found.row() for found in outcomes)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = ["  ".join(text.ljust(widths[column]) for column, text in enumerate(row)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
