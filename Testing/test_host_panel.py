@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,8 +13,6 @@ pytest.importorskip("PySide6", reason="needs PySide6")
 pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
 
 import host
-
-pytest_plugins = ["host.fixtures"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODULE = REPOSITORY / "AHNetSegment" / "AHNetSegment.py"
@@ -41,30 +37,6 @@ def test_what_runs_in_slicer_uses_nothing_of_the_stand_in(name: str) -> None:
     # Whether Qt and a scene can be had at all is asked before a real Slicer is ruled out.
     text = text.replace('pytest.importorskip("PySide6"', "")
     assert not [match.group() for match in STAND_IN.finditer(text)]
-
-
-def test_a_line_of_the_type_line_ignores_x_in_the_host_too(slicer: Any, scene: Any) -> None:
-    """What Slicer does: the host must not draw what Slicer would not."""
-    import vtk
-
-    from host.widgets.views import _points, _unbroken
-
-    table = scene.AddNewNodeByClass("vtkMRMLTableNode")
-    for name, values in (("x", (0.0, 100.0, 1000.0)), ("y", (0.0, math.nan, 1.0))):
-        numbers = vtk.vtkDoubleArray()
-        numbers.SetName(name)
-        for value in values:
-            numbers.InsertNextValue(value)
-        table.AddColumn(numbers)
-    line = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
-    line.SetAndObserveTableNodeID(table.GetID())
-    line.SetXColumnName("x")
-    line.SetYColumnName("y")
-    line.SetPlotType(line.PlotTypeLine)
-    assert [x for x, _y in _points(line)] == [0, 1, 2]
-    line.SetPlotType(line.PlotTypeScatter)
-    assert [x for x, _y in _points(line)] == [0, 100, 1000]
-    assert [len(piece) for piece in _unbroken(_points(line))] == [1, 1]
 
 
 WITHOUT_TORCH = """

@@ -45,6 +45,13 @@ def current() -> Any:
     return HostDriver()
 
 
+def noted_errors() -> list[BaseException]:
+    """What was raised in slots, timers and observers and nobody has looked at, whether or not a driver is in use."""
+    if current.cache_info().currsize:
+        return current().errors
+    return sys.modules["host"].errors if "host" in sys.modules else []
+
+
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
