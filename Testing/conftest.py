@@ -23,10 +23,10 @@ import driver
 def nothing_is_swallowed() -> Iterator[None]:
     """No slot, timer or observer raises in a test, and VTK reports no error: Slicer would print it and go on.
 
-    ``host.swallowed`` is for tests in which one shall.
+    ``driver.swallowed`` is for tests in which one shall.
     """
     yield
-    errors = sys.modules["host"].errors if "host" in sys.modules else []
+    errors = driver.noted_errors()
     found = [f"{type(error).__name__}: {error}" for error in errors]
     errors.clear()
     assert not found
@@ -71,18 +71,12 @@ def module() -> Any:
 
 @pytest.fixture
 def started(scene: Any) -> Iterator[None]:
-    """``qt``, ``ctk`` and ``slicer`` work, over an empty scene.
-
-    No slot, timer or observer may raise during the test, and nobody is left waiting for an answer.
-    """
+    """``qt``, ``ctk`` and ``slicer`` work, over an empty scene; nobody is left waiting for an answer."""
     driver.require()
     driver.start()
     driver.forget()
     yield
-    errors, answers = list(driver.errors), list(driver.answers)
-    driver.forget()
-    assert not errors
-    assert not answers
+    assert not driver.answers
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("PySide6", reason="needs PySide6")
-pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+import driver
+
+driver.require()
 
 MOST_PX = 430
 LONG = "Thorax and abdomen, portal venous phase, reconstructed with iterative kernel, series 12"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-import pytest
+import driver
 
-pytest.importorskip("PySide6", reason="needs PySide6")
-pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+driver.require()
 
 RUNS = 3
 SECONDS = 60

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("PySide6", reason="needs PySide6")
-pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+import driver
 
-import host
+driver.require()
+
 from scene_helpers import two_classes, two_labels
 from scene_helpers import volume_node as new_volume
 
@@ -41,8 +41,8 @@ def timers() -> int:
 
 
 def no_timer_waits() -> bool:
-    host.pump(timeout_s=0.05)
-    return host.pump(lambda: not timers(), 15)
+    driver.pump(timeout_s=0.05)
+    return driver.pump(lambda: not timers(), 15)
 
 
 @pytest.fixture
@@ -65,12 +65,12 @@ def test_after_three_segmentations_and_the_scene_closed_nothing_is_left(
         assert widget.panel.busy, widget.ui.statusLabel.text
         if end == "cancelled":
             widget.panel.run.cancel()
-        assert host.pump(lambda: not widget.panel.busy, SECONDS)
+        assert driver.pump(lambda: not widget.panel.busy, SECONDS)
         assert ("Done in" in widget.ui.statusLabel.text) == (end == "finished"), widget.ui.statusLabel.text
         assert no_timer_waits()
         assert alive("SegmentRun", "Scan", "_Run") == {}
     scene.Clear(False)
-    host.messages.clear()
+    driver.messages.clear()
     assert no_timer_waits()
     assert alive(*RUNS) == {}
 
@@ -84,9 +84,9 @@ def test_a_run_that_somebody_still_holds_holds_no_voxels(widget: Any, nothing_be
     run = widget.panel.run
     assert run is not None, widget.ui.statusLabel.text
     widget.panel.close()
-    assert host.pump(lambda: widget.worker.state != "busy", SECONDS)
+    assert driver.pump(lambda: widget.worker.state != "busy", SECONDS)
     assert no_timer_waits()
-    assert host.errors == []
+    assert driver.errors == []
     held = [item for item in gc.get_referents(run.__dict__) if not isinstance(item, str | bool | float | int | tuple)]
     assert not any(type(item).__name__.startswith("vtkMRML") for item in held)
     assert alive("Scan", "Exchange", "Writing") == {}
@@ -100,7 +100,7 @@ def test_a_panel_that_goes_in_the_middle_of_a_run_leaves_no_timer(widget: Any, n
     parameters.model, parameters.inputVolume = "hippocampus-t1", example_volume()
     widget.ui.segmentButton.click()
     assert widget.panel.busy, widget.ui.statusLabel.text
-    assert host.pump(lambda: widget.worker.state == "busy", SECONDS)
+    assert driver.pump(lambda: widget.worker.state == "busy", SECONDS)
     own = widget.ownModels
     own.update()
     assert own.manage._look_again.waits
@@ -108,7 +108,7 @@ def test_a_panel_that_goes_in_the_middle_of_a_run_leaves_no_timer(widget: Any, n
     waiting = (own.manage._look_again, own.evaluation._look_again, own.cases._turn_soon, widget.panel._judge_soon)
     assert not any(once.waits for once in waiting)
     assert no_timer_waits()
-    assert host.errors == []
+    assert driver.errors == []
 
 
 class PlayedWorker:
@@ -169,7 +169,7 @@ def test_trainings_leave_nothing(
         listener = Listener(note(""), note(""), note(""), note("finished"), note("failed"), note("cancelled"))
         run = TrainRun(worker, tmp_path / str(number), listener)  # type: ignore[arg-type]
         run.start(CasesToTrain(cases.rows, cases.mapping, cases.classes, {}), {})
-        assert host.pump(lambda worker=worker: bool(worker.told), 20)
+        assert driver.pump(lambda worker=worker: bool(worker.told), 20)
         worker.end(*how)
         assert ended[-1] == how[0]
         assert run._listener is not listener
@@ -210,11 +210,11 @@ def test_evaluations_leave_nothing(
             note(""), note(""), note("finished"), note("failed"), note("cancelled"),
         )  # fmt: skip
         run.start(Plan(cases.rows, cases.mapping, cases.classes), tmp_path)
-        assert host.pump(lambda worker=worker: bool(worker.told), 20)
+        assert driver.pump(lambda worker=worker: bool(worker.told), 20)
         folder = run._exchange.folder
         worker.end(*how)
         assert ended[-1] == how[0]
-        assert host.pump(lambda folder=folder: not folder.exists(), 20)
+        assert driver.pump(lambda folder=folder: not folder.exists(), 20)
         del run
     assert no_timer_waits()
     assert alive("EvaluationRun", "CaseStore", "Writing", "Exchange") == {}

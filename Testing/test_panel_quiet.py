@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("PySide6", reason="needs PySide6")
-pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+import driver
+
+driver.require()
 
 from scene_helpers import two_classes, two_labels, volume_node
-
-pytest_plugins = ["host.fixtures"]
 
 PRODUCT = Path(__file__).parents[1] / "AHNetSegment"
 MOST_CALLS = 20
@@ -98,13 +97,11 @@ def test_a_choice_that_is_refused_is_taken_back(manage: Any, tmp_path: Path) -> 
 
 
 def test_a_folder_that_cannot_be_used_is_taken_back(manage: Any, tmp_path: Path) -> None:
-    import host
-
     (tmp_path / "file").write_text("no folder")
     manage.button.directory = str(tmp_path / "file")
     assert Path(manage.button.directory) == tmp_path / "first"
-    assert [kind for kind, _text in host.messages] == ["error"]
-    host.messages.clear()
+    assert [kind for kind, _text in driver.messages] == ["error"]
+    driver.messages.clear()
 
 
 SLOTS = (

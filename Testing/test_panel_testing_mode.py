@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("PySide6", reason="needs PySide6")
-pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+import driver
 
-import host
+driver.require()
+
 from scene_helpers import two_classes, two_labels, volume_node
 
 
 @pytest.fixture
 def testing(widget: Any) -> Iterator[Any]:
     """The panel in a Slicer that is tested; nobody may be asked."""
-    with host.testing_mode():
+    with driver.testing_mode():
         yield widget
-    assert [text for kind, text in host.messages if kind == "question"] == []
+    assert [text for kind, text in driver.messages if kind == "question"] == []
 
 
 def head(name: str = "Head") -> Any:
@@ -70,7 +70,7 @@ def test_segments_are_not_replaced_and_that_is_said(testing: Any, segmented: Any
 
 
 def test_a_person_who_says_no_reads_the_same(widget: Any, segmented: Any) -> None:
-    host.answers.append(False)
+    driver.answers.append(False)
     widget.ui.segmentButton.click()
     check_kept(widget, segmented)
 
@@ -78,7 +78,7 @@ def test_a_person_who_says_no_reads_the_same(widget: Any, segmented: Any) -> Non
 def test_a_person_who_does_not_want_the_volume_reads_that_nothing_was_started(widget: Any) -> None:
     parameters = widget._parameterNode
     parameters.model, parameters.inputVolume = "hippocampus-t1", head()
-    host.answers.append(False)
+    driver.answers.append(False)
     widget.ui.segmentButton.click()
     assert not widget.panel.busy
     assert widget.ui.statusLabel.text == "Not started; choose another model or volume."
@@ -117,7 +117,7 @@ def test_an_evaluation_without_pytorch_says_so(testing: Any, monkeypatch: pytest
     testing.chooseModel("hippocampus-t1")
     testing.ownModels.cases._on_add_all()
     section = testing.ownModels.evaluation
-    assert host.pump(lambda: bool(section.ui.evaluateButton.enabled), 20), section.ui.evaluateStatusLabel.text
+    assert driver.pump(lambda: bool(section.ui.evaluateButton.enabled), 20), section.ui.evaluateStatusLabel.text
     section.on_button()
     assert not section.busy
     assert section.ui.evaluateStatusLabel.text == "PyTorch is missing."

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("PySide6", reason="needs PySide6")
-pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+import driver
 
-import host
+driver.require()
+
 from scene_helpers import linear_transform, volume_node
 from scene_helpers import roi_node as new_roi
 
@@ -45,7 +45,7 @@ def parameters(said: Callable[[], str], widget: Any) -> Any:
 
 def warned(said: Callable[[], str], text: str) -> None:
     """Waits until the warning says something; empty: until there is none."""
-    assert host.pump(lambda: text in said() and bool(said()) == bool(text), SECONDS), said()
+    assert driver.pump(lambda: text in said() and bool(said()) == bool(text), SECONDS), said()
 
 
 def test_a_whole_head_is_warned_of(said: Callable[[], str]) -> None:
@@ -109,7 +109,7 @@ def test_a_transform_above_the_transform(said: Callable[[], str], parameters: An
 def test_a_volume_under_a_transform(said: Callable[[], str], parameters: Any) -> None:
     warned(said, "draw a region of interest")
     transform = linear_transform(np.diag([0.25, 0.25, 0.25, 1.0]), parameters.inputVolume)
-    assert host.pump(lambda: "knows" not in said() or "draw" not in said(), SECONDS), said()
+    assert driver.pump(lambda: "knows" not in said() or "draw" not in said(), SECONDS), said()
     transform.SetMatrixTransformToParent(None)
     warned(said, "draw a region of interest")
 
@@ -125,7 +125,7 @@ def test_a_volume_that_gets_other_voxels(said: Callable[[], str], parameters: An
     vtk_to_numpy(scalars)[:] -= 1000
     scalars.Modified()
     node.GetImageData().Modified()
-    assert host.pump(lambda: bool(said()), SECONDS)
+    assert driver.pump(lambda: bool(said()), SECONDS)
 
 
 def test_a_region_that_is_removed_is_the_whole_volume_again(
@@ -164,10 +164,10 @@ def test_what_was_accepted_counts_for_no_volume_of_another_scene(widget: Any, sc
         parameters = widget._parameterNode
         parameters.model, parameters.inputVolume = "hippocampus-t1", head()
         assert parameters.inputVolume.GetID() == "vtkMRMLScalarVolumeNode1"
-        host.answers.append(True)
+        driver.answers.append(True)
         widget.ui.segmentButton.click()
         assert widget.panel.busy, widget.ui.statusLabel.text
-        assert not host.answers, "it did not ask"
+        assert not driver.answers, "it did not ask"
         scene.Clear(False)
         assert not widget.panel.busy
         widget.initializeParameterNode()

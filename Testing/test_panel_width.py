@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("PySide6", reason="needs PySide6")
-pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+import driver
 
-import host
+driver.require()
+
 from scene_helpers import roi_node, two_classes, two_labels, volume_node
 
 PANEL_PX = 430
@@ -112,7 +112,7 @@ def a_case(number: int = 0, classes: int = 2) -> tuple[Any, Any]:
 
 
 def wait_for_cases(panel: Any) -> None:
-    assert host.pump(lambda: not panel.own.cases._turn_soon.waits, 20)
+    assert driver.pump(lambda: not panel.own.cases._turn_soon.waits, 20)
 
 
 def nothing(panel: Any) -> None:
@@ -259,7 +259,7 @@ def long_paths(panel: Any) -> None:
 )  # fmt: skip
 def test_no_state_of_the_panel_needs_more_than_the_panel_has(panel: Any, state: Callable[[Any], None]) -> None:
     state(panel)
-    host.messages.clear()
+    driver.messages.clear()
     check(panel)
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("PySide6", reason="needs PySide6")
-pytest.importorskip("trame_slicer", reason="needs slicer-core and trame-slicer")
+import driver
 
-pytest_plugins = ["host.fixtures"]
+driver.require()
 
 PRODUCT = Path(__file__).parents[1] / "AHNetSegment"
 
