@@ -111,7 +111,7 @@ def widget(module: Any, started: None) -> Iterator[Any]:
     found = driver.create_widget()
     yield found
     driver.close_widget(found)
-    assert driver.pump(lambda: not worker_process._running, 5)
+    assert driver.pump(lambda: not worker_process._running, 20)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ UI = resources_folder() / "UI"
 MODEL = resources_folder() / "Models" / "hippocampus-t1"
 ANTERIOR, POSTERIOR = "Hippocampus, anterior", "Hippocampus, posterior"
 NAME, DICE, HD95, ML, PERCENT = range(5)
-SECONDS = 60
+SECONDS = 120
 
 
 pytestmark = pytest.mark.usefixtures("started")

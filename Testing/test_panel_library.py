@@ -21,7 +21,7 @@ from engine_helpers import random_model
 from panel_helpers import tip, widget_names
 
 UI = resources_folder() / "UI" / "ManageModels.ui"
-SECONDS = 60
+SECONDS = 120
 BUNDLED = "hippocampus-t1"
 SERVER = """
 from AHNetSegmentLib.engine import library_tasks, server

@@ -21,7 +21,7 @@ from AHNetSegmentLib.engine.resources import resources_folder
 from panel_helpers import tip, widget_names
 
 UI = resources_folder() / "UI" / "AHNetSegment.ui"
-SECONDS = 60
+SECONDS = 120
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ driver.require()
 from panel_helpers import tip
 from scene_helpers import contents
 
-SECONDS = 60
+SECONDS = 120
 
 
 @pytest.fixture

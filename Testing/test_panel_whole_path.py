@@ -22,7 +22,7 @@ from scene_helpers import volume_node
 BASE = "hippocampus-t1"
 SHAPE = (16, 24, 20)
 """(k, j, i)."""
-SECONDS = 90
+SECONDS = 180
 TITLE = "My hippocampus"
 NAME = "my-hippocampus"
 PICTURES = os.environ.get("AHNET_PICTURES", "")

@@ -51,6 +51,9 @@ class Driver(ABC):
     def start(self) -> None:
         """Makes ``import qt, ctk, slicer`` work; from now on windows that wait for a person stay closed."""
 
+    def stop(self) -> None:
+        """After the last test: nothing of the driver is left when Slicer ends."""
+
     @abstractmethod
     def scene(self) -> Any:
         """The scene; needs no Qt."""

@@ -69,6 +69,12 @@ class SlicerDriver(Driver):
         self._watch.connect("timeout()", self._close_modal_window)
         self._watch.start()
 
+    def stop(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
+            watch.deleteLater()
+
     def _close_modal_window(self) -> None:
         import qt
 

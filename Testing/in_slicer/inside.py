@@ -87,7 +87,10 @@ def panel_tests(run: dict[str, Any]) -> int:
     options = ["--capture=no", "-v", "--tb=short", "-p", "no:faulthandler", "-p", "no:cacheprovider", "-p", "no:xdist"]
     options += [f"--rootdir={run['repository']}", "-c", str(Path(run["repository"]) / "pyproject.toml")]
     options += [f"--basetemp={folder / 'temporary' / 'pytest'}", f"--junitxml={folder / 'tests.xml'}"]
-    return int(pytest.main([*options, *run["tests"]], plugins=[Sections()]))
+    try:
+        return int(pytest.main([*options, *run["tests"]], plugins=[Sections()]))
+    finally:
+        driver.stop()
 
 
 def main() -> None:
