@@ -53,6 +53,7 @@ class Driver(ABC):
 
     def stop(self) -> None:
         """After the last test: nothing of the driver is left when Slicer ends."""
+        self.forget()
 
     @abstractmethod
     def scene(self) -> Any:

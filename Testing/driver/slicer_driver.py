@@ -70,6 +70,7 @@ class SlicerDriver(Driver):
         self._watch.start()
 
     def stop(self) -> None:
+        super().stop()
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.stop()
