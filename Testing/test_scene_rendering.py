@@ -30,7 +30,7 @@ def two_balls(direction: np.ndarray) -> tuple[Any, Any]:
     labels[np.linalg.norm(ras - middle - (-10, 9, 11), axis=1) < 6] = 1
     labels[np.linalg.norm(ras - middle + (-10, 9, 11), axis=1) < 6] = 2
     labels = labels.reshape(30, 40, 50)
-    volume = volume_node(np.where(labels, 90, 60).astype(np.int16) + np.indices(labels.shape)[2] % 3, matrix)
+    volume = volume_node((np.where(labels, 90, 60) + np.indices(labels.shape)[2] % 3).astype(np.int16), matrix)
     node = new_segmentation_node(volume, "Balls")
     add_segments(node, labels, volume, two_classes())
     return volume, node
