@@ -183,6 +183,13 @@ def test_a_process_gives_bytes(qt: Any) -> None:
 # Application
 
 
+def test_the_event_loop_turns_within_a_call(slicer: Any, qt: Any) -> None:
+    heard: list[str] = []
+    qt.QTimer.singleShot(0, lambda: heard.append("timer"))
+    slicer.app.processEvents()
+    assert heard == ["timer"]
+
+
 def test_a_tool_tip_is_read_as_the_html_that_slicer_makes_of_it(slicer: Any, qt: Any, tmp_path: Path) -> None:
     button = qt.QPushButton()
     button.toolTip = "Smaller < larger\nnext"
