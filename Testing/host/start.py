@@ -107,6 +107,7 @@ def _install_qt() -> None:
     from .widgets import ctk_basics, ctk_combos, ctk_numbers, ctk_paths, segments
 
     sys.modules["qt"] = qtmodule.make()
+    ctk_basics.tell_sections()
     sources = (ctk_basics, ctk_combos, ctk_numbers, ctk_paths, segments)
     _module(
         "ctk", {name: value for source in sources for name, value in vars(source).items() if name.startswith("ctk")}

@@ -13,7 +13,7 @@ from .parts import hear, override
 ICON_SPACE_PX = 4
 WANTED = "visibilityToParent"
 """The dynamic property in which CTK keeps whether a child was hidden by somebody else."""
-HEARD = "isHeard"
+KNOWN = "isKnown"
 
 
 class ctkCollapsibleButton(QtWidgets.QAbstractButton):
@@ -69,16 +69,15 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         return QtWidgets.QAbstractButton.minimumSizeHint(self).expandedTo(header)
 
     def _children(self) -> list[QtWidgets.QWidget]:
-        """The children, each of which is heard from now on when it is shown and hidden."""
+        """The children; of a new one it is noted whether somebody has hidden it before."""
         attributes = QtCore.Qt.WidgetAttribute
         options = QtCore.Qt.FindChildOption.FindDirectChildrenOnly
         children = self.findChildren(QtWidgets.QWidget, options=options)
         for child in children:
-            if not child.property(HEARD):
-                child.setProperty(HEARD, True)
+            if not child.property(KNOWN):
+                child.setProperty(KNOWN, True)
                 if child.testAttribute(attributes.WA_WState_ExplicitShowHide) and child.isHidden():
                     child.setProperty(WANTED, False)
-                child.installEventFilter(self)
         return children
 
     def _show_child(self, child: QtWidgets.QWidget) -> None:
@@ -128,14 +127,12 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
             self._children()
             self._show_child(event.child())
 
-    def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
-        kind = event.type()
-        if kind == QtCore.QEvent.Type.ShowToParent and not self._forcing:
-            child.setProperty(WANTED, True)
-            self._show_child(child)
-        elif kind == QtCore.QEvent.Type.HideToParent and not self._forcing:
-            child.setProperty(WANTED, False)
-        return False
+    def _told(self, child: QtWidgets.QWidget, visible: bool) -> None:
+        """Somebody has shown or hidden a child."""
+        if not self._forcing:
+            child.setProperty(WANTED, visible)
+            if visible:
+                self._show_child(child)
 
     def changeEvent(self, event: QtCore.QEvent) -> None:
         super().changeEvent(event)
@@ -164,6 +161,22 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         flags = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.TextFlag.TextShowMnemonic
         role = QtGui.QPalette.ColorRole.ButtonText
         painter.drawItemText(room, flags, self.palette(), self.isEnabled(), self.text(), role)
+
+
+def tell_sections() -> None:
+    """Have sections told when a child is shown or hidden. CTK uses an event filter, which would be slow in Python."""
+    for name, visible in (("setVisible", None), ("setHidden", None), ("show", True), ("hide", False)):
+        setattr(QtWidgets.QWidget, name, _telling(getattr(QtWidgets.QWidget, name), name == "setHidden", visible))
+
+
+def _telling(plain: Any, inverted: bool, visible: bool | None) -> Any:
+    def call(self: QtWidgets.QWidget, *args: bool) -> None:
+        plain(self, *args)
+        section = self.parentWidget()
+        if isinstance(section, ctkCollapsibleButton):
+            section._told(self, bool(args[0]) != inverted if visible is None else visible)
+
+    return call
 
 
 class ctkPushButton(QtWidgets.QPushButton):
