@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test test-slow test-slicer lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus clean
+.PHONY: help demo test test-slow test-slicer lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus train-abdomen clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -77,6 +77,12 @@ evaluate-cardiac: $(INSTALLED)
 
 evaluate-hippocampus: $(INSTALLED)
 	$(BIN)/python -m AHNetSegmentLib evaluate --model hippocampus-t1 --data ../shared/data/hippocampus-t1 --split validation
+
+# A model from its recipe, with data in ../shared. It goes on from where it was stopped, at whatever moment that was:
+# checkpoint, log and the finished model are in WORK, which should lie outside of the working tree.
+train-abdomen: $(INSTALLED)
+	@test -n "$(WORK)" || { echo "Name the folder of checkpoint and model: make train-abdomen WORK=/path/to/folder"; exit 1; }
+	$(BIN)/python -m AHNetSegmentLib train Testing/recipes/abdomen.toml --data ../shared/data/abdomen-ct --work "$(WORK)" $(TRAIN)
 
 clean:
 	rm -rf demo $(VENV)

@@ -66,6 +66,7 @@ class Result:
     seconds: dict[str, float] = field(default_factory=lambda: {"network": 1.23456, "total": 2.0})
     device: str = "cpu"
     precision: str = "bfloat16"
+    intensity: str = "window of -125 to 275 HU (CT by its values)"
     warnings: list[str] = field(default_factory=list)
 
 
@@ -215,6 +216,7 @@ class TestFacts:
             "weights_sha256": "ab" * 32,
         }
         assert (run["device"], run["precision"]) == ("cpu", "bfloat16")
+        assert run["intensity"] == "window of -125 to 275 HU (CT by its values)"
         assert run["seconds"] == {"network": 1.235, "total": 2.0}
         assert run["warnings"] == ["The graphics card was full: the CPU was used."]
 

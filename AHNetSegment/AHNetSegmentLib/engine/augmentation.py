@@ -33,6 +33,7 @@ class Augmentation:
         stretch: largest further relative change of size of each axis by itself.
         shift: largest shift in mm along the (slice, row, column) axis, from where the patch was centred.
         bend: standard deviation in mm of a smooth displacement.
+        pixel: width of a patch's pixels in plane, as a multiple of the recipe's: an early stage may see more at once.
         mirror: probability of mirroring the (slice, row, column) axis.
         mirror_swaps: pairs of labels that trade places when the column (left-right) axis is mirrored.
         contrast: largest relative change of contrast.
@@ -46,6 +47,19 @@ class Augmentation:
             give it to bowel and stomach.
         filled: labels whose voxels may be filled; 0: whatever has no label.
         probability: of each of the intensity changes.
+        made: probability of intensities that are made anew, as those of another modality or sequence; the patch is then
+            normalised by the recipe's ``intensity``, as such images are when they are segmented, and what is not made
+            stays as its case was: see :mod:`.appearance`, as for the next settings.
+        made_structures: share of the made patches where each structure has intensities of its own.
+        made_groups: fewest and most groups of like intensity into which what has no label, but for air, is then split.
+        made_blend: share of the made patches where a smooth field blends two images.
+        made_shading: largest strength of the bias field of made patches, the logarithm of its factor.
+        made_noise: largest standard deviation of the noise of made patches, as a share of the way from dark to bright.
+        thick: probability of slices that are thicker than the patch's: see :mod:`.thick_slices`.
+        thickness: thinnest and thickest of them, mm.
+        shrink: probability that one of the structures of ``shrunken`` is made smaller: see :mod:`.shrinking`.
+        shrunken: their labels.
+        smallest: of what is left of a shrunken structure's width, the smallest share.
     """
 
     rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -53,6 +67,7 @@ class Augmentation:
     stretch: float = 0.0
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
     bend: float = 0.0
+    pixel: float = 1.0
     mirror: tuple[float, float, float] = (0.0, 0.0, 0.0)
     mirror_swaps: tuple[tuple[int, int], ...] = ()
     contrast: float = 0.0
@@ -65,6 +80,39 @@ class Augmentation:
     filling: float = 0.0
     filled: tuple[int, ...] = (0,)
     probability: float = 0.3
+    made: float = 0.0
+    made_structures: float = 0.5
+    made_groups: tuple[int, int] = (3, 6)
+    made_blend: float = 0.5
+    made_shading: float = 0.5
+    made_noise: float = 0.1
+    thick: float = 0.0
+    thickness: tuple[float, float] = (1.0, 10.0)
+    shrink: float = 0.0
+    shrunken: tuple[int, ...] = ()
+    smallest: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("made", "made_structures", "made_blend", "thick", "shrink"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"'{name}' is a probability and must lie from 0 to 1")
+        for name in ("made_shading", "made_noise"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"'{name}' must not be negative")
+        if not (len(self.made_groups) == 2 and 1 <= self.made_groups[0] <= self.made_groups[1]):
+            raise ValueError("'made_groups' must hold two whole numbers from 1 on, the smaller one first")
+        if not (len(self.thickness) == 2 and 0 < self.thickness[0] <= self.thickness[1]):
+            raise ValueError("'thickness' must hold two thicknesses above zero in mm, the smaller one first")
+        if not self.pixel > 0:
+            raise ValueError("'pixel' must be above zero")
+        if not 0 < self.smallest <= 1:
+            raise ValueError("'smallest' must lie above 0 and be 1 at most")
+        if self.shrink and not self.shrunken:
+            raise ValueError("'shrink' needs 'shrunken', the labels of what is made smaller")
+
+    def of_patch(self, spacing: Sequence[float]) -> tuple[float, float, float]:
+        """mm along (slices, rows, columns) of a patch's voxels, from those of the volume, before it is scaled."""
+        return (spacing[0], spacing[1] * self.pixel, spacing[2] * self.pixel)
 
 
 @dataclass(frozen=True)
@@ -93,7 +141,7 @@ def draw_placement(
     factors = (1 + settings.scale * rng.uniform(-1, 1)) * (1 + settings.stretch * rng.uniform(-1, 1, 3))
     mirrored = rng.random(3) < np.asarray(settings.mirror)
     factors = np.where(mirrored, -factors, factors)
-    turned = _rotation(angles) @ np.diag(factors)
+    turned = _rotation(angles) @ np.diag(factors * settings.of_patch((1.0, 1.0, 1.0)))
     matrix = (turned * step[None, :]) / step[:, None]
     shift = np.asarray(settings.shift) * rng.uniform(-1, 1, 3) / step
     displacement = None
@@ -158,7 +206,7 @@ def fill_hollows(
         return image
     cells = [max(2, round(size * mm / BLOB_MM)) for size, mm in zip(labels.shape, spacing, strict=True)]
     coarse = torch.from_numpy(rng.standard_normal((1, *cells)).astype(np.float32))
-    field = _stretched(coarse, labels.shape)[0]
+    field = stretched(coarse, labels.shape)[0]
     blobs = field > float(np.quantile(coarse.numpy(), rng.uniform(0.5, 0.9)))
     where = blobs & torch.isin(labels, torch.tensor(settings.filled, dtype=labels.dtype)) & (image[0] > FAT)
     value = rng.uniform(0.5, 1.0) if rng.random() < 0.5 else rng.uniform(-0.6, 0.5)
@@ -185,7 +233,7 @@ def vary_intensity(rng: np.random.Generator, patch: Tensor, settings: Augmentati
             image = _blurred(image, rng.uniform(0, settings.blur))
         if happens(settings.shading):
             field = torch.from_numpy(rng.uniform(-1, 1, (1, 2, 3, 3)).astype(np.float32)) * settings.shading
-            smooth = _stretched(field, image.shape)[0]
+            smooth = stretched(field, image.shape)[0]
             low = image.amin()
             image = (image - low) * torch.exp(smooth) + low
         if happens(settings.contrast):
@@ -223,11 +271,11 @@ def _sampling_grid(placement: Placement, size: Sequence[int]) -> Tensor:
     centre = torch.from_numpy(placement.centre.astype(np.float32)).reshape(3, 1, 1, 1)
     grid = torch.einsum("ab,bdhw->adhw", matrix, offsets) + centre
     if placement.displacement is not None:
-        grid += _stretched(torch.from_numpy(placement.displacement.astype(np.float32)), size)
+        grid += stretched(torch.from_numpy(placement.displacement.astype(np.float32)), size)
     return grid
 
 
-def _stretched(coarse: Tensor, size: Sequence[int]) -> Tensor:
+def stretched(coarse: Tensor, size: Sequence[int]) -> Tensor:
     """A smooth field (C, d, h, w) from its values (C, a, b, c) on a coarse grid with the same corners."""
     return F.interpolate(coarse[None], tuple(size), mode="trilinear", align_corners=True)[0]
 

@@ -235,6 +235,7 @@ def card_of(recipe: Recipe) -> ModelCard:
         one_piece=recipe.one_piece,
         test_time_mirroring=recipe.test_time_mirroring,
         test_time_scales=recipe.test_time_scales,
+        intensity_by_modality=recipe.intensity_by_modality,
     )
 
 

@@ -88,6 +88,10 @@ class Intensity:
             raise ValueError("the percentiles of the intensity rule must lie from 0 to 100")
 
 
+IntensityByModality = tuple[tuple[str, Intensity], ...]
+"""The rule of each of some modalities, by DICOM's names of them, in order."""
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """All that is said of a model.
@@ -96,12 +100,12 @@ class ModelCard:
         name: identifier and folder name: lower case letters, digits and hyphens.
         title: what lists show.
         version: of the model, ``1.0.0``.
-        modality: ``MR`` or ``CT``.
+        modality: ``MR``, ``CT``, or several: ``CT, MR``.
         anatomy: what it segments, in words.
         description: a few sentences: what it is for and what field of view it expects.
         classes: without background, labels ascending.
         spacing: mm along (slices, rows, columns) that volumes are resampled to; None: as scanned.
-        intensity: how voxel values become network input.
+        intensity: how voxel values become network input, in volumes of any modality that has no rule of its own.
         network: settings of the network.
         data_licence: of the data that it was trained on.
         training: how it was trained: recipe, command, cases, steps, versions.
@@ -114,6 +118,7 @@ class ModelCard:
             counts; for models without classes of one side.
         test_time_scales: multiples of the spacing in plane at which a volume is segmented; where there are several, the
             mean of the probabilities counts.
+        intensity_by_modality: modalities with rules of their own: CT has a window in HU, which would say nothing of MR.
     """
 
     name: str
@@ -135,12 +140,14 @@ class ModelCard:
     one_piece: tuple[int, ...] = ()
     test_time_mirroring: bool = False
     test_time_scales: tuple[float, ...] = (1.0,)
+    intensity_by_modality: IntensityByModality = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
         check_classes(self.classes, self.network)
         check_one_piece(self.one_piece, self.classes)
         check_scales(self.test_time_scales)
+        check_modalities(self.intensity_by_modality)
         for value in self.spacing:
             if value is not None and not value > 0:
                 raise ValueError("every spacing must be above zero, or null for 'as scanned'")
@@ -151,10 +158,23 @@ class ModelCard:
         """The classes that ``one_piece`` names."""
         return tuple(item for item in self.classes if item.label in self.one_piece)
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that it knows, in capitals."""
+        return tuple(part.strip().upper() for part in self.modality.split(","))
+
+    def intensity_of(self, modality: str) -> Intensity:
+        """The intensity rule of a modality, by DICOM's name; empty: unknown."""
+        return dict(self.intensity_by_modality).get(modality.strip().upper(), self.intensity)
+
     def to_dict(self) -> dict[str, Any]:
         """The card as it stands in ``model.json``."""
         card = asdict(self)
         card["network"] = self.network.to_dict()
+        card["intensity_by_modality"] = {name: asdict(rule) for name, rule in self.intensity_by_modality}
+        if not self.intensity_by_modality:
+            # Versions that do not know the field can read the card then.
+            del card["intensity_by_modality"]
         return {"format_version": FORMAT_VERSION, **card}
 
     @classmethod
@@ -177,14 +197,12 @@ class ModelCard:
         spacing = _get(data, "spacing", list)
         if len(spacing) != 3 or not all(value is None or _is_number(value) for value in spacing):
             raise ValueError("'spacing' must hold three numbers or nulls")
-        intensity = _get(data, "intensity", dict)
+        by_modality = _get({"intensity_by_modality": {}, **data}, "intensity_by_modality", dict)
         return cls(
             **texts,
             classes=tuple(_class_from_dict(item) for item in _get(data, "classes", list)),
             spacing=(spacing[0], spacing[1], spacing[2]),
-            intensity=Intensity(
-                _get(intensity, "rule", str), _get(intensity, "lower", float), _get(intensity, "upper", float)
-            ),
+            intensity=_intensity(_get(data, "intensity", dict)),
             network=AHNetSettings.from_dict(_get(data, "network", dict)),
             training=_get(data, "training", dict),
             figures=_get(data, "figures", dict),
@@ -194,6 +212,7 @@ class ModelCard:
             one_piece=tuple(_get({"one_piece": [], **data}, "one_piece", list)),
             test_time_mirroring=_flag(data, "test_time_mirroring"),
             test_time_scales=tuple(_get({"test_time_scales": [1.0], **data}, "test_time_scales", list)),
+            intensity_by_modality=tuple((name, _intensity(_get(by_modality, name, dict))) for name in by_modality),
         )
 
 
@@ -251,6 +270,13 @@ def check_scales(scales: Sequence[float]) -> None:
         raise ValueError("'test_time_scales' names a scale twice")
 
 
+def check_modalities(rules: IntensityByModality) -> None:
+    """Raises ValueError unless each rule has one modality, by DICOM's name of it."""
+    for name, _ in rules:
+        if not re.fullmatch("[A-Z]{2,16}", name):
+            raise ValueError(f"'intensity_by_modality' has {name!r}, which is no modality in capitals, as 'CT' is")
+
+
 def label_values(classes: Sequence[ClassCard]) -> tuple[int, ...]:
     """All values that a label file may hold: background, the classes, and the ignore label."""
     return (0, *(item.label for item in classes), IGNORE_LABEL)
@@ -275,6 +301,10 @@ def _class_from_dict(data: Mapping[str, Any]) -> ClassCard:
         _code(modifier) if modifier is not None else None,
     )
     return ClassCard(_get(data, "label", int), _get(data, "name", str), (color[0], color[1], color[2]), terminology)
+
+
+def _intensity(data: Mapping[str, Any]) -> Intensity:
+    return Intensity(_get(data, "rule", str), _get(data, "lower", float), _get(data, "upper", float))
 
 
 def _code(data: Mapping[str, Any]) -> Code:

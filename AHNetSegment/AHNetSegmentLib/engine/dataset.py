@@ -15,12 +15,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..network.settings import IGNORE_LABEL
+from .appearance import acquire, make_appearance, normalise
 from .augmentation import cut_patch, draw_placement, fill_hollows, vary_intensity
 from .cases import LabelledCase
 from .distribution import Processes
 from .files import new_folder
+from .modality import choose_intensity
 from .preprocess import ModelGrid, intensity_map, labels_to_model
 from .recipe import Recipe, Stage
+from .shrinking import shrink_structure
+from .thick_slices import thicken_slices
 from .volume import check_volume, network_orientation
 
 CENTRES_PER_CLASS = 20_000
@@ -136,7 +140,15 @@ class BatchStream(Dataset[tuple[Tensor, Tensor, Tensor]]):
         centre = self._centre(rng, case)
         placement = draw_placement(rng, centre, case.spacing, settings)
         image, labels = cut_patch(case.image, case.labels, placement, self.stage.patch, settings.mirror_swaps)
-        image = fill_hollows(rng, image, labels, case.spacing, settings)
+        image, labels = shrink_structure(rng, image, labels, settings)
+        spacing = settings.of_patch(case.spacing)
+        image = fill_hollows(rng, image, labels, spacing, settings)
+        made = settings.made > 0 and rng.random() < settings.made
+        if made:
+            image = make_appearance(rng, image, labels, settings)
+        image = thicken_slices(rng, image, spacing, settings)
+        if made:
+            image = normalise(acquire(rng, image, settings), labels, self.recipe.intensity)
         return vary_intensity(rng, image, settings), labels, self._labelled(case)
 
     def _labelled(self, case: PreparedCase) -> Tensor:
@@ -146,7 +158,7 @@ class BatchStream(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def _centre(self, rng: np.random.Generator, case: PreparedCase) -> np.ndarray:
         """A voxel to centre a patch on; along an axis that the patch covers wholly, the middle of the volume."""
         shape = np.array(case.labels.shape)
-        size = np.array(self.stage.patch)
+        size = np.array(self.recipe.augmentation_of(self.stage).of_patch(self.stage.patch))
         if case.centres and rng.random() < self.recipe.foreground:
             voxels = case.centres[int(rng.integers(len(case.centres)))]
             centre = voxels[rng.integers(len(voxels))].astype(float)
@@ -158,12 +170,14 @@ class BatchStream(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def _fingerprint(case: LabelledCase, recipe: Recipe) -> str:
-    facts = {
+    facts: dict[str, Any] = {
         "voxels": case.stamp(),
         "spacing": recipe.spacing,
         "intensity": asdict(recipe.intensity),
         "labels": recipe.labels,
     }
+    if recipe.intensity_by_modality:
+        facts["intensity_by_modality"] = [(name, asdict(rule)) for name, rule in recipe.intensity_by_modality]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
@@ -175,7 +189,8 @@ def _write_prepared(case: LabelledCase, recipe: Recipe, folder: Path) -> None:
     scan, labels = orientation.apply(volume.array), orientation.apply(names)
     spacing = orientation.spacing(volume.geometry)
     grid = ModelGrid.of(scan.shape, spacing, recipe.spacing)
-    image = intensity_map(recipe.intensity, scan).apply(grid.to_model(scan, 0, grid.model[0]))
+    rule = choose_intensity(volume, recipe.intensity, recipe.intensity_by_modality).rule
+    image = intensity_map(rule, scan).apply(grid.to_model(scan, 0, grid.model[0]))
     target = labels_to_model(labels, grid).numpy()
     step = [mm * old / new for mm, old, new in zip(spacing, grid.scan, grid.model, strict=True)]
     with new_folder(folder) as beside:

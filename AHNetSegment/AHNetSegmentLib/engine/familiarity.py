@@ -93,14 +93,14 @@ def doubts(volume: Volume, card: ModelCard, modality: str | None = None, region:
     Args:
         volume: what is to be segmented.
         card: of the model.
-        modality: DICOM's Modality of the volume (``CT``, ``MR``), if known.
+        modality: DICOM's Modality of the volume (``CT``, ``MR``); empty or None: what the volume says of itself.
         region: the voxels that are segmented. Their extent counts as the field of view; the scale of the values is
             taken from the whole volume, since the air that tells it lies outside most regions.
     """
     if not card.known:
         return spacing_warnings(volume, card)
-    named = (modality or "").strip().upper()
-    if named not in NOT_TELLING and named != card.modality.upper():
+    named = (modality or volume.modality).strip().upper()
+    if named not in NOT_TELLING and named not in card.modalities:
         article = "an" if named[0] in "AEFHILMNORSX" else "a"
         return [
             f"{volume.name} is {article} {named} volume by its DICOM header, but the model {card.name} knows "
@@ -108,7 +108,7 @@ def doubts(volume: Volume, card: ModelCard, modality: str | None = None, region:
         ]
     part = crop(volume, region) if region else volume
     return (
-        _scale_doubts(volume, card)
+        _scale_doubts(volume, card, named)
         or [*_extent_doubts(part, card, region is not None), *spacing_warnings(volume, card)]
         or (_brightness_doubts(volume, card) if region is None else [])
     )
@@ -135,27 +135,32 @@ def spacing_warnings(volume: Volume, card: ModelCard) -> list[str]:
     return [f"{volume.name} has a spacing far from that of the model {card.name} ({', '.join(far)}): check the result."]
 
 
-def _scale_doubts(volume: Volume, card: ModelCard) -> list[str]:
+def _scale_doubts(volume: Volume, card: ModelCard, named: str) -> list[str]:
     """Whether the values are on another scale than the model's: no HU for a CT model, HU for an MR model."""
+    if named in NOT_TELLING and len(card.modalities) > 1:
+        # Which of them it is was told by the values themselves.
+        return []
+    modality = card.modalities[0] if named in NOT_TELLING else named
+    rule = card.intensity_of(modality).rule
     values = _sample(volume.array)
     if not values.size:
         return []
     low, high = np.percentile(values, (1, 99))
     shown = f"98% of its values lie between {low:.4g} and {high:.4g}"
-    if card.modality.upper() == "CT" and card.intensity.rule == "window":
+    if modality == "CT" and rule == "window":
         if _is_hounsfield(values):
             return []
         return [
             f"{volume.name} does not hold CT numbers in HU as the model {card.name} needs them ({shown}): choose a CT, "
             "or load it again from DICOM so that its values are rescaled."
         ]
-    if card.intensity.rule == "zscore" and _looks_like_ct(values, card.known.get("below_zero")):
+    if rule == "zscore" and "CT" not in card.modalities and _looks_like_ct(values, card.known.get("below_zero")):
         return [
             f"{volume.name} looks like a CT ({(values < 0).mean():.0%} of its values are below zero), but the model "
             f"{card.name} knows {card.modality}: choose another model or volume."
         ]
     known = card.known.get("percentiles", {}).get("99")
-    if card.intensity.rule == "window" and known and not known[0] / 3 <= high <= known[1] * 3:
+    if rule == "window" and known and not known[0] / 3 <= high <= known[1] * 3:
         return [
             f"{volume.name} has values on another scale than the model {card.name} knows ({shown}): choose another "
             "model or volume."
@@ -216,10 +221,16 @@ def _extent_doubts(part: Volume, card: ModelCard, is_region: bool) -> list[str]:
 def _brightness_doubts(volume: Volume, card: ModelCard) -> list[str]:
     """Whether dark and bright voxels are shared out otherwise than in the cases, whatever the scale of the values.
 
-    Whole scans only: the mixture in a piece depends on where exactly it is cut out.
+    Whole scans only: the mixture in a piece depends on where exactly it is cut out. Models of several modalities know
+    any mixture.
     """
     known = card.known.get("quartiles")
-    if card.intensity.rule != "zscore" or not known or _are_pieces(card.known.get("extent", [])):
+    if (
+        len(card.modalities) > 1
+        or card.intensity.rule != "zscore"
+        or not known
+        or _are_pieces(card.known.get("extent", []))
+    ):
         return []
     values = _sample(volume.array)
     if not values.size:

@@ -13,6 +13,7 @@ from .card import ClassCard, ModelCard
 from .device import choose_device, choose_precision, is_out_of_memory, precision_name, window_memory_mb
 from .errors import ModelError, ResourceError, VolumeError
 from .familiarity import doubts
+from .modality import choose_intensity
 from .package import Model
 from .pipeline import Pipeline, Progress
 from .preprocess import intensity_map
@@ -38,6 +39,8 @@ class InferenceSettings:
         probabilities: also return each class's probability.
         smoothing: standard deviation in mm of the Gaussian that smooths the borders; 0: none.
         classes: the labels to keep, all else becomes background; None: all of the model's.
+        modality: what the volume is taken for where the model has an intensity rule for some modalities, ``CT`` for
+            example; empty: told by its DICOM header, or by its values.
     """
 
     region: Region | None = None
@@ -48,6 +51,7 @@ class InferenceSettings:
     probabilities: bool = False
     smoothing: float = 0.0
     classes: tuple[int, ...] | None = None
+    modality: str = ""
 
 
 @dataclass
@@ -64,6 +68,7 @@ class Segmentation:
         device: where it ran.
         precision: the number format that it ran in.
         warnings: sentences about what may be wrong with the result.
+        intensity: which intensity rule the values went through, and why that one.
     """
 
     labels: Array
@@ -75,6 +80,7 @@ class Segmentation:
     device: str = "cpu"
     precision: str = "float32"
     warnings: list[str] = field(default_factory=list)
+    intensity: str = ""
 
 
 def segment(
@@ -105,13 +111,15 @@ def segment(
     check_volume(part)
     orientation = network_orientation(volume.geometry)
     scan = orientation.apply(part.array)
-    intensities = intensity_map(model.card.intensity, scan)
+    chosen = choose_intensity(volume, model.card.intensity, model.card.intensity_by_modality, settings.modality)
+    intensities = intensity_map(chosen.rule, scan)
     result = Segmentation(
         labels=np.zeros(volume.geometry.shape, np.uint8),
         geometry=volume.geometry,
         classes=classes,
         region=region,
-        warnings=doubts(volume, model.card, region=settings.region),
+        warnings=doubts(volume, model.card, settings.modality, settings.region),
+        intensity=chosen.words,
     )
     if settings.probabilities:
         result.probabilities = np.zeros((len(classes), *volume.geometry.shape), np.uint8)
@@ -155,7 +163,8 @@ def check_settings(settings: InferenceSettings, card: ModelCard) -> tuple[ClassC
     """The classes that a model gives with some settings.
 
     Raises:
-        ModelError: it takes several volumes at once, lacks one of the classes, or the smoothing is not offered.
+        ModelError: it takes several volumes at once, lacks one of the classes or the modality, or the smoothing is not
+            offered.
     """
     if card.network.in_channels != 1:
         raise ModelError(
@@ -165,6 +174,10 @@ def check_settings(settings: InferenceSettings, card: ModelCard) -> tuple[ClassC
     if not 0 <= settings.smoothing <= MOST_MM:
         raise ModelError(
             f"The result of {card.name} cannot be smoothed by {settings.smoothing:g} mm; choose 0 to {MOST_MM:g} mm."
+        )
+    if settings.modality and settings.modality.strip().upper() not in card.modalities:
+        raise ModelError(
+            f"The model {card.name} does not know the modality {settings.modality}; choose {' or '.join(card.modalities)}."
         )
     if settings.classes is None:
         return card.classes

@@ -13,8 +13,10 @@ from .augmentation import Augmentation
 from .card import (
     ClassCard,
     Intensity,
+    IntensityByModality,
     Spacing,
     check_classes,
+    check_modalities,
     check_one_piece,
     check_scales,
     classes_from_dicts,
@@ -87,6 +89,8 @@ class Recipe:
         test_time_mirroring: see there; the training must mirror left and right too.
         test_time_scales: see there.
         test_time_intensity: the card's intensity rule where it is not that of the training; None: it is.
+        intensity_by_modality: see :class:`~.card.ModelCard`; a case's modality is told as that of a volume is that is
+            segmented.
         base: name of the model that the first stage begins with, as far as its weights fit; empty: random weights.
     """
 
@@ -121,11 +125,18 @@ class Recipe:
     test_time_mirroring: bool = False
     test_time_scales: tuple[float, ...] = (1.0,)
     test_time_intensity: Intensity | None = None
+    intensity_by_modality: IntensityByModality = ()
 
     def __post_init__(self) -> None:
         check_classes(self.classes, self.network)
         check_one_piece(self.one_piece, self.classes)
         check_scales(self.test_time_scales)
+        check_modalities(self.intensity_by_modality)
+        if self.intensity.rule != "zscore" and any(self.augmentation_of(stage).made for stage in self.stages):
+            raise ValueError(
+                "'made' intensities are on no scale and need percentiles ('zscore') as the rule in 'intensity'; give "
+                "the window of CT numbers in 'intensity_by_modality'"
+            )
         if self.test_time_mirroring:
             last = self.augmentation_of(self.stages[-1])
             if not last.mirror[2] or last.mirror_swaps:
@@ -191,6 +202,10 @@ def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
     values["augmentation"] = _make(Augmentation, common, "augmentation")
     values["stages"] = tuple(_stage(stage, common) for stage in values.pop("stages"))
     values["intensity"] = _make(Intensity, values["intensity"], "intensity")
+    values["intensity_by_modality"] = tuple(
+        (name, _make(Intensity, rule, f"intensity_by_modality, {name}"))
+        for name, rule in values.get("intensity_by_modality", {}).items()
+    )
     if "test_time_intensity" in values:
         values["test_time_intensity"] = _make(Intensity, values["test_time_intensity"], "test_time_intensity")
     if len(values["spacing"]) != 3:

@@ -78,6 +78,10 @@ class SegmentationResult(Protocol):
     def warnings(self) -> list[str]:
         """What the run has to say, in sentences."""
 
+    @property
+    def intensity(self) -> str:
+        """Which intensity rule the values went through, and why that one."""
+
 
 def segmentation_report(result: SegmentationResult, card: ModelCard, volume_name: str) -> dict[str, Any]:
     """What was found in one volume, or in one region of it, for JSON: one entry in ``runs``.
@@ -95,6 +99,7 @@ def segmentation_report(result: SegmentationResult, card: ModelCard, volume_name
         "model": _model(card),
         "device": result.device,
         "precision": result.precision,
+        "intensity": result.intensity,
         "seconds": {step: round(float(seconds), 3) for step, seconds in result.seconds.items()},
         "total_ml": _rounded(sum(segment.ml for segment in segments)),
         "segments": [_segment(segment) for segment in segments],

@@ -101,7 +101,9 @@ def _once(heading: str, contents: Sequence[tuple[str, list[str]]]) -> list[str]:
 
 def _execution(run: Mapping[str, Any]) -> list[str]:
     times = [(step.replace("_", " ").capitalize(), f"{seconds:.2f} s") for step, seconds in run["seconds"].items()]
-    return _pairs([("Device", run["device"]), ("Precision", run["precision"]), *times])
+    # Reports of older versions do not say it.
+    intensity = [("Intensities", run["intensity"])] if run.get("intensity") else []
+    return _pairs([("Device", run["device"]), ("Precision", run["precision"]), *intensity, *times])
 
 
 def _segments(run: Mapping[str, Any]) -> list[str]:

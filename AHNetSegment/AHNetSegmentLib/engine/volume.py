@@ -95,11 +95,13 @@ class Volume:
         array: (k, j, i), any real type.
         geometry: of ``array.shape`` reversed.
         name: what messages call it: a node's or a file's name.
+        modality: DICOM's Modality of it, ``CT`` for example; empty: unknown.
     """
 
     array: Array
     geometry: Geometry
     name: str = "volume"
+    modality: str = ""
 
     def to_sitk(self) -> sitk.Image:
         """A SimpleITK image with the same voxels and geometry."""
@@ -276,4 +278,4 @@ def crop(volume: Volume, region: Region) -> Volume:
         (float(origin[0]), float(origin[1]), float(origin[2])),
         geometry.direction,
     )
-    return Volume(volume.array[region.slices], part, volume.name)
+    return Volume(volume.array[region.slices], part, volume.name, volume.modality)
