@@ -296,7 +296,7 @@ class AHNetSegmentLogic(ScriptedLoadableModuleLogic):
             replace: segments of the same name in it are replaced; otherwise new ones get a number behind their name.
             settings: further ones of :class:`~AHNetSegmentLib.engine.inference.InferenceSettings`, by name:
                 ``precision``, ``window_memory`` (MB), ``keep_largest``, ``smoothing`` (mm), ``classes`` (labels),
-                ``probabilities`` (adds a volume per class).
+                ``modality`` (what the volume is taken for), ``probabilities`` (adds a volume per class).
 
         Returns:
             The ``vtkMRMLSegmentationNode``.

@@ -210,6 +210,7 @@ def _key(settings: InferenceSettings, card: ModelCard) -> dict[str, Any]:
             "one_piece": list(card.one_piece) if settings.keep_largest is None else [],
             "smoothing": float(settings.smoothing),
             "classes": [item.label for item in check_settings(settings, card)],
+            **({"modality": settings.modality.upper()} if settings.modality else {}),
         },
     }
 

@@ -116,6 +116,7 @@ class ArrayCase(LabelledCase):
 
     def stamp(self) -> str:
         digest = hashlib.sha256(repr(self.image.geometry).encode("utf-8"))
+        digest.update(self.image.modality.encode("utf-8"))
         for array in (self.image.array, self.labels):
             digest.update(repr((array.dtype, array.shape)).encode("utf-8"))
             digest.update(np.ascontiguousarray(array).data)
@@ -129,19 +130,22 @@ class StoredCase(LabelledCase):
     Attributes:
         folder: holds both, under no other names.
         geometry: of both.
+        modality: DICOM's Modality of the image; empty: unknown.
     """
 
     folder: Path
     geometry: Geometry
+    modality: str = ""
 
     def read_image(self) -> Volume:
-        return Volume(self._array("image.npy"), self.geometry, self.name)
+        return Volume(self._array("image.npy"), self.geometry, self.name, self.modality)
 
     def read_labels(self, image: Volume, values: Sequence[int]) -> Array:
         return _checked(self._array("labels.npy"), image, values)
 
     def stamp(self) -> str:
-        return repr([_file_stamp(self.folder / name) for name in ("image.npy", "labels.npy")])
+        told = [self.modality] if self.modality else []
+        return repr([_file_stamp(self.folder / name) for name in ("image.npy", "labels.npy")] + told)
 
     def _array(self, name: str) -> Array:
         try:

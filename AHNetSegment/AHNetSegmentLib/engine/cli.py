@@ -125,6 +125,7 @@ def _settings(options: argparse.Namespace, model: Any, region: Any = None) -> An
         keep_largest=options.keep_largest,
         smoothing=options.smooth,
         classes=class_labels(model.card, options.classes) if options.classes else None,
+        modality=options.modality,
     )
 
 
@@ -175,7 +176,7 @@ def _evaluate(options: argparse.Namespace, stop: _StopRequest) -> None:
 
     model = load_model(find_model(options.model, options.models))
     cases = _cases_to_evaluate(options, model)
-    settings = InferenceSettings(device=options.device, precision=options.precision)
+    settings = InferenceSettings(device=options.device, precision=options.precision, modality=options.modality)
     with ProgressBar("Evaluating", options.quiet) as bar:
         evaluation = evaluate_model(
             model, cases, settings, lambda _, done, total: bar.show(done, total) and not stop.asked
@@ -229,7 +230,7 @@ def _models(options: argparse.Namespace, _stop: _StopRequest) -> None:
     for folder in model_folders(options.models):
         card = read_card(folder / CARD_FILE)
         dice = f"mean Dice {card.figures['mean_dice']:.3f}" if "mean_dice" in card.figures else ""
-        print(f"{card.name:20s} {card.modality:4s} {card.title:32s} {dice}")
+        print(f"{card.name:20s} {card.modality:6s} {card.title:32s} {dice}")
 
 
 def _region(box: Sequence[float], volume: Any) -> Any:
@@ -261,7 +262,14 @@ def _parser() -> argparse.ArgumentParser:
     running = argparse.ArgumentParser(add_help=False)
     running.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     running.add_argument("--precision", default="auto", help="auto (default), float32, bfloat16, float16")
-    result = argparse.ArgumentParser(add_help=False)
+    taken = argparse.ArgumentParser(add_help=False)
+    taken.add_argument(
+        "--modality",
+        default="",
+        help="what volumes are taken for by a model of several modalities, CT for example; default: as their DICOM "
+        "header or their values say",
+    )
+    result = argparse.ArgumentParser(add_help=False, parents=[taken])
     result.add_argument("--model", required=True, help="name of a model, or its folder")
     result.add_argument("--classes", nargs="+", metavar="CLASS", help="only these classes, by name or number")
     result.add_argument(
@@ -304,7 +312,7 @@ def _parser() -> argparse.ArgumentParser:
 
     item = commands.add_parser(
         "evaluate",
-        parents=[common, running, cli_finetune.case_options(required=False)],
+        parents=[common, running, taken, cli_finetune.case_options(required=False)],
         help="compare a model with labelled cases",
     )
     item.add_argument("--model", required=True, help="name of a model, or its folder")

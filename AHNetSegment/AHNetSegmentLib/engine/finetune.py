@@ -200,7 +200,7 @@ class _Finetuning:
             image, grid = read_grid(case)
             grids.append(grid)
             kinds.setdefault(looks_like_ct(image), image.name)
-            if len(kinds) == 2:
+            if len(kinds) == 2 and "," not in task.identity.modality:
                 raise RecipeError(
                     f"{kinds[True]} looks like a CT, {kinds[False]} does not; train a model on cases of one modality."
                 )
@@ -222,7 +222,9 @@ class _Finetuning:
     def _wants_window(self) -> bool:
         """Whether the cases are CT and the base knows no window of CT numbers."""
         base = self.task.base
-        return self.task.identity.modality.upper() == "CT" and (base is None or base.card.intensity.rule != "window")
+        return self.task.identity.modality.upper() == "CT" and (
+            base is None or base.card.intensity_of("CT").rule != "window"
+        )
 
     def _trainer(self, recipe: Recipe) -> Trainer:
         def progress(done: int, total: int) -> None:

@@ -143,16 +143,17 @@ def plan_recipe(
         grids: of the training cases.
         base: the card of the model to begin with; None: from scratch.
         settings: of the user.
-        intensity: how voxel values become network input; None: as in the base.
+        intensity: how voxel values become network input; None: as in the base, which may have a rule for the modality.
         validated: whether there are validation cases.
         pretrained: whether the 2D network of a training from scratch begins with ImageNet weights.
 
     Raises:
         RecipeError: the settings do not fit each other.
     """
+    modality = identity.modality
     if base is not None and _suits(grids, base):
         spacing, network = base.spacing, replace(base.network, classes=len(classes) + 1)
-        alike = base.modality == identity.modality
+        alike = base.modality == modality
     else:
         spacing = _median_spacing(grids)
         network = _network(classes, grids, spacing, base, settings)
@@ -169,16 +170,17 @@ def plan_recipe(
         name=identity.name,
         title=identity.title,
         version="1.0.0",
-        modality=identity.modality,
+        modality=modality,
         anatomy=identity.anatomy,
         description=identity.description,
         data_licence=identity.data_licence,
         classes=tuple(classes),
         spacing=spacing,
-        intensity=intensity or (base.intensity if base is not None else Intensity("zscore", 0.5, 99.5)),
+        intensity=intensity or (base.intensity_of(modality) if base is not None else Intensity("zscore", 0.5, 99.5)),
+        intensity_by_modality=base.intensity_by_modality if base is not None and modality == base.modality else (),
         network=network,
         stages=stages,
-        augmentation=augmentation(step, identity.modality),
+        augmentation=augmentation(step, modality),
         seed=settings.seed,
         weight_decay=1e-3,
         average=0.995,

@@ -193,6 +193,7 @@ def _stored_cases(job: Path, facts: dict[str, Any]) -> tuple[StoredCase, ...]:
                 case["name"],
                 job / Path(case["folder"]).name,
                 geometry_from_dict(case["geometry"]),
+                str(case.get("modality", "")),
                 labelled=_tuple(case.get("labelled")),
                 use=case.get("use", "auto"),
                 group=case.get("group", ""),

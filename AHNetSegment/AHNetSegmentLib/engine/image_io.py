@@ -6,6 +6,7 @@ import errno
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ IMAGE_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mh
 
 WRITTEN_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
 """Endings of the files that results are written to: one file each, which can replace an older one in one step."""
+
+MODALITY = "0008|0060"
+"""DICOM's Modality, ``CT`` for example."""
 
 IMAGE_POSITION = "0020|0032"
 """DICOM's Image Position (Patient): the centre of a slice's first voxel, LPS, mm."""
@@ -50,7 +54,9 @@ def read_volume(path: Path) -> Volume:
     if path.is_dir():
         return _read_dicom_folder(path)
     _check_header(path)
-    return _to_volume(_read([str(path)], path), path)
+    image = _read([str(path)], path)
+    told = image.GetMetaData(MODALITY).strip() if image.HasMetaDataKey(MODALITY) else ""
+    return replace(_to_volume(image, path), modality=told)
 
 
 def dicom_series(folder: Path) -> list[list[str]]:
@@ -67,7 +73,7 @@ def read_dicom_series(files: Sequence[str], folder: Path) -> Volume:
     """
     volume = _to_volume(_read(list(files), folder), folder)
     _check_slices(volume, files)
-    return volume
+    return replace(volume, modality=_told_modality(files[0]))
 
 
 def read_labels(path: Path, image: Volume, values: Sequence[int] | None = None) -> Array:
@@ -201,6 +207,14 @@ def _check_slices(volume: Volume, files: Sequence[str]) -> None:
                 f"{volume.name} has slices that are missing, unevenly spaced or tilted; add the missing files, or load "
                 "the series in 3D Slicer and export it as one resampled volume."
             )
+
+
+def _told_modality(file: str) -> str:
+    """DICOM's Modality of a file; empty where it says none."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(file)
+    reader.ReadImageInformation()
+    return reader.GetMetaData(MODALITY).strip() if reader.HasMetaDataKey(MODALITY) else ""
 
 
 def _check_header(path: Path) -> None:

@@ -177,7 +177,7 @@ def check_settings(settings: InferenceSettings, card: ModelCard) -> tuple[ClassC
         )
     if settings.modality and settings.modality.strip().upper() not in card.modalities:
         raise ModelError(
-            f"The model {card.name} does not know the modality {settings.modality}; choose {' or '.join(card.modalities)}."
+            f"The model {card.name} knows no modality {settings.modality}; choose {' or '.join(card.modalities)}."
         )
     if settings.classes is None:
         return card.classes

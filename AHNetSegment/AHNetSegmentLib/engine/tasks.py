@@ -49,7 +49,8 @@ def segment_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
             the volume), ``region`` ({"start": [i, j, k], "stop": [i, j, k]}), ``mask`` (path of an .npy
             file, bool, of the region's shape (k, j, i): all else becomes background), ``device``, ``precision``,
             ``window_memory`` (MB), ``keep_largest`` (None: as the model says), ``smoothing`` (mm), ``classes`` (labels
-            to keep), ``probabilities``, ``report`` (True or False).
+            to keep), ``modality`` (what the volume is taken for), ``volume_modality`` (what its DICOM header says),
+            ``probabilities``, ``report`` (True or False).
         context: progress counts slices.
 
     Returns:
@@ -74,6 +75,7 @@ def segment_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
         probabilities=bool(arguments.get("probabilities")),
         smoothing=float(arguments.get("smoothing") or 0.0),
         classes=tuple(arguments["classes"]) if arguments.get("classes") is not None else None,
+        modality=arguments.get("modality") or "",
     )
     context.state("Loading the model")
     model = _MODELS.get(Path(arguments["model"]))
@@ -191,7 +193,8 @@ def _read_volume(arguments: dict[str, Any]) -> Volume:
     from .volume import Volume
 
     name = arguments.get("name") or "The volume"
-    return Volume(_read_array(arguments["volume"], name), geometry_from_dict(arguments["geometry"]), name)
+    told = arguments.get("volume_modality") or ""
+    return Volume(_read_array(arguments["volume"], name), geometry_from_dict(arguments["geometry"]), name, told)
 
 
 def _read_array(path: str, name: str) -> Array:

@@ -14,10 +14,9 @@ from ..engine.errors import VolumeError
 from ..engine.familiarity import doubts, spacing_warnings
 from ..engine.volume import Array, Volume, check_volume
 from .cases import SAMPLE_STEP, CaseRow, layers, local_to_grid, present, segment_labels
-from .segmenting import dicom_modality
 from .segments import SURFACE, check_segmentation_node
 from .transforms import image_to_world, lattice_shift, node_name
-from .volumes import volume_from_node
+from .volumes import dicom_modality, volume_from_node
 
 
 @dataclass(frozen=True)

@@ -294,6 +294,7 @@ class CaseStore:
                 "name": f"case {number}",
                 "folder": folder.name,
                 "geometry": geometry_to_dict(volume.geometry),
+                "modality": volume.modality,
                 "labelled": _known_of_complete(mapping, classes) if labelled is None else list(labelled),
                 "use": row.use,
                 "group": groups[number - 1],

@@ -24,12 +24,12 @@ from .quiet import quiet
 from .results import ResultSection
 from .rois import region_from_roi
 from .run import Finished, SegmentRun, Settings
-from .segmenting import dicom_modality, same_names, scan_from_nodes
+from .segmenting import same_names, scan_from_nodes
 from .segments import check_output
 from .sentences import Sentence
 from .timers import Once
 from .transforms import node_name
-from .volumes import check_volume_node, volume_from_node
+from .volumes import check_volume_node, dicom_modality, volume_from_node
 from .watching import NodeWatch
 from .worker import Worker
 

@@ -127,6 +127,7 @@ class SegmentRun(WorkerRun):
             **asdict(settings),
             "name": scan.volume.name,
             "geometry": geometry_to_dict(scan.volume.geometry),
+            "volume_modality": scan.volume.modality,
             "model": str(model),
             "region": None if scan.region is None else {"start": scan.region.start, "stop": scan.region.stop},
             "report": True,

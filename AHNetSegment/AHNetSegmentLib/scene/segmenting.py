@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
@@ -69,16 +68,6 @@ def scan_from_nodes(volume_node: Any, roi_node: Any = None) -> Scan:
             "enlarge it."
         )
     return Scan(volume, region, None if mask.all() else mask)
-
-
-def dicom_modality(volume_node: Any) -> str | None:
-    """The modality that the subject hierarchy knows of a volume or its series, ``CT`` for example; None: unknown."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume_node.GetScene())
-    item = hierarchy.GetItemByDataNode(volume_node) if hierarchy is not None else 0
-    if not item:
-        return None
-    attribute = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
-    return hierarchy.GetItemAttribute(item, attribute) or None
 
 
 def same_names(segmentation_node: Any, classes: Sequence[ClassCard]) -> list[str]:

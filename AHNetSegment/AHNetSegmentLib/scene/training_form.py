@@ -18,7 +18,7 @@ from .case_table import CaseTable
 from .cases import CaseRow, patient_groups, segment_labels
 from .models import ModelShelf
 from .quiet import quiet
-from .segmenting import dicom_modality
+from .volumes import dicom_modality
 
 SCRATCH = ""
 RESNET = "/resnet"

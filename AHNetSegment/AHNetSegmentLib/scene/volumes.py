@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -36,9 +37,20 @@ def volume_from_node(node: Any) -> Volume:
     array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i)
     array.flags.writeable = False
     ijk_to_world = node_to_world(node) @ first_voxel_to_ras(node)
-    volume = Volume(array, Geometry.from_matrix(RAS_TO_LPS @ ijk_to_world, (i, j, k)), node_name(node, "The volume"))
+    geometry = Geometry.from_matrix(RAS_TO_LPS @ ijk_to_world, (i, j, k))
+    volume = Volume(array, geometry, node_name(node, "The volume"), dicom_modality(node) or "")
     check_geometry(volume.geometry, volume.name)
     return volume
+
+
+def dicom_modality(volume_node: Any) -> str | None:
+    """The modality that the subject hierarchy knows of a volume or its series, ``CT`` for example; None: unknown."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume_node.GetScene())
+    item = hierarchy.GetItemByDataNode(volume_node) if hierarchy is not None else 0
+    if not item:
+        return None
+    attribute = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
+    return hierarchy.GetItemAttribute(item, attribute) or None
 
 
 def check_volume_node(node: Any) -> None:
