@@ -386,10 +386,10 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, kind: str, error: RuntimeEr
             cpu = torch.device("cpu")
             super().__init__(model, scan, spacing, intensities, cpu, torch.float32, memory_mb, mirrored)
 
-        def write(self, labels, shares, progress=None) -> None:  # type: ignore[no-untyped-def]
+        def write(self, labels, shares, progress=None, *, certainty=False) -> None:  # type: ignore[no-untyped-def]
             if self.fails:
                 raise error
-            super().write(labels, shares, progress)
+            super().write(labels, shares, progress, certainty=certainty)
 
     monkeypatch.setattr(inference, "Pipeline", ShortOfMemory)
     monkeypatch.setattr(inference, "choose_device", lambda wish: torch.device(kind))

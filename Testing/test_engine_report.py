@@ -67,6 +67,7 @@ class Result:
     device: str = "cpu"
     precision: str = "bfloat16"
     intensity: str = "window of -125 to 275 HU (CT by its values)"
+    pieces: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 

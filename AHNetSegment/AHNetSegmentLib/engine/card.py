@@ -113,7 +113,8 @@ class ModelCard:
         known: what the cases looked like that it was made with (``familiarity.measure_known``); empty: not measured.
         weights_sha256: of ``weights.pt``.
         known_failures: a few sentences: where it was seen to fail; empty: not looked at.
-        one_piece: labels of the classes of which, unless asked otherwise, only the largest connected piece is kept.
+        one_piece: labels of the classes of which, unless asked otherwise, only the best connected piece is kept, and
+            such as are not small beside it: see :mod:`.pieces`.
         test_time_mirroring: the mirror image, left and right exchanged, is segmented too, and the mean of the logits
             counts; for models without classes of one side.
         test_time_scales: multiples of the spacing in plane at which a volume is segmented; where there are several, the
@@ -341,8 +342,15 @@ def _check_known(known: Mapping[str, Any]) -> None:
         named = known.get(key, {})
         if not (isinstance(named, dict) and all(_is_range(item) for item in named.values())):
             raise ValueError(f"'{key}' in 'known' must hold ranges [smallest, largest]")
+    places = known.get("places", {})
+    if not (isinstance(places, dict) and all(_is_place(item) for item in places.values())):
+        raise ValueError("'places' in 'known' must hold four numbers each, the last one a deviation")
     if not _is_range(known.get("below_zero", [0, 0])):
         raise ValueError("'below_zero' in 'known' must be a range [smallest, largest]")
+
+
+def _is_place(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 4 and all(map(_is_number, item)) and item[3] >= 0
 
 
 def _is_range(item: Any) -> bool:

@@ -15,6 +15,7 @@ from .errors import ModelError, ResourceError, VolumeError
 from .familiarity import doubts
 from .modality import choose_intensity
 from .package import Model
+from .pieces import Certainty, keep_best_pieces, words
 from .pipeline import Pipeline, Progress
 from .preprocess import intensity_map
 from .segments import connected_pieces, piece_sizes
@@ -34,8 +35,8 @@ class InferenceSettings:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``auto``, ``float32``, ``bfloat16``, ``float16``.
         window_memory: MB that the network's maps may take; None: from the free memory of the device.
-        keep_largest: of each class, only the largest connected piece is kept; None: of those that the card names in
-            ``one_piece``.
+        keep_largest: of each class, only the largest connected piece is kept, or all are; None: of those that the card
+            names in ``one_piece``, the best piece is kept, and others that are not small beside it (:mod:`.pieces`).
         probabilities: also return each class's probability.
         smoothing: standard deviation in mm of the Gaussian that smooths the borders; 0: none.
         classes: the labels to keep, all else becomes background; None: all of the model's.
@@ -69,6 +70,7 @@ class Segmentation:
         precision: the number format that it ran in.
         warnings: sentences about what may be wrong with the result.
         intensity: which intensity rule the values went through, and why that one.
+        pieces: sentences about structures that were found in several pieces: which of them were kept and why.
     """
 
     labels: Array
@@ -81,6 +83,7 @@ class Segmentation:
     precision: str = "float32"
     warnings: list[str] = field(default_factory=list)
     intensity: str = ""
+    pieces: list[str] = field(default_factory=list)
 
 
 def segment(
@@ -135,7 +138,8 @@ def segment(
         precision = choose_precision(settings.precision, device)
         try:
             pipeline = Pipeline(model, scan, spacing, intensities, device, precision, memory, mirrored)
-            pipeline.write(labels, shares, progress)
+            weighed = settings.keep_largest is None and bool(model.card.one_piece)
+            pipeline.write(labels, shares, progress, certainty=weighed)
             break
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -152,7 +156,10 @@ def segment(
             f"{volume.name} holds no value above {intensities.lower:g}, where the model {model.card.name} begins to "
             "see something: nothing was searched; check the volume."
         )
-    _finish(result, model.card, settings)
+    certainty = None
+    if pipeline.certainty is not None and pipeline.box is not None:
+        certainty = Certainty(pipeline.certainty, orientation, pipeline.box)
+    _finish(result, model.card, settings, certainty)
     result.device = str(device)
     result.precision = precision_name(precision)
     result.seconds = {"network": pipeline.network_seconds, "total": time.perf_counter() - started}
@@ -204,24 +211,33 @@ def class_labels(card: ModelCard, wanted: Sequence[str | int]) -> tuple[int, ...
     return tuple(sorted(found))
 
 
-def _finish(result: Segmentation, card: ModelCard, settings: InferenceSettings) -> None:
-    """Does to the labels, in place, what the settings ask for: first the classes, then the pieces, then smoothing."""
+def _finish(result: Segmentation, card: ModelCard, settings: InferenceSettings, certainty: Certainty | None) -> None:
+    """Does to the labels, in place, what the settings ask for: first the pieces, then the classes, then smoothing."""
     labels = result.labels[result.region.slices]
+    if settings.keep_largest is None:
+        # Before classes are left out: where the others lie tells a piece's worth.
+        _keep_best(result, card, certainty)
+    elif settings.keep_largest:
+        keep_largest_pieces(labels, result.classes)
     if len(result.classes) < len(card.classes):
         kept = np.zeros(256, np.uint8)
         for item in result.classes:
             kept[item.label] = item.label
         for plane in labels:
             plane[...] = kept[plane]
-    whole = card.in_one_piece
-    if settings.keep_largest is not None:
-        whole = card.classes if settings.keep_largest else ()
-    keep_largest_pieces(labels, [item for item in result.classes if item in whole])
     if settings.smoothing:
         labels[...], unchanged = smooth_labels(labels, result.geometry.spacing, settings.smoothing)
         names = ", ".join(item.name for item in result.classes if item.label in unchanged)
         if names:
             result.warnings.append(f"Too small to be smoothed by {settings.smoothing:g} mm and left as found: {names}.")
+
+
+def _keep_best(result: Segmentation, card: ModelCard, certainty: Certainty | None) -> None:
+    part = crop(Volume(result.labels, result.geometry), result.region)
+    wanted = [item for item in result.classes if item in card.in_one_piece]
+    places = card.known.get("places", {})
+    found = keep_best_pieces(part.array, part.geometry, wanted, places, certainty, card.classes)
+    result.pieces = [words(item, found[item.label]) for item in wanted if item.label in found]
 
 
 def limit_to_mask(result: Segmentation, mask: Array) -> None:

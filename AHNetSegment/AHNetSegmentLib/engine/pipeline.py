@@ -105,6 +105,7 @@ class Pipeline:
         card = model.card
         self.box = self._searched(scan, intensities.lower, card.network)
         self.network_seconds = self._fed_seconds = 0.0
+        self.certainty: Array | None = None
         if self.box is None:
             return
         self.scan = scan[self.box]
@@ -132,10 +133,18 @@ class Pipeline:
         return self.passes * self.network.memory_bytes(size, self.batch_bytes, remade=self.remade)
 
     @torch.inference_mode()
-    def write(self, labels: Array, shares: Sequence[Array | None] | None, progress: Progress | None = None) -> None:
+    def write(
+        self,
+        labels: Array,
+        shares: Sequence[Array | None] | None,
+        progress: Progress | None = None,
+        *,
+        certainty: bool = False,
+    ) -> None:
         """Writes the labels, uint8 (D, H, W), and each class's probability, 255 for certain, on the scan's grid.
 
-        Classes whose place among the `shares` is None are passed over.
+        Classes whose place among the `shares` is None are passed over. With ``certainty`` the attribute of that name
+        then has the probability of each voxel's label, uint8, 255 for certain, on a coarse grid over ``box``.
 
         Raises:
             VolumeError: the network gave numbers that are not finite.
@@ -160,9 +169,13 @@ class Pipeline:
             direct = direct and (alone or look.grid.resampled)
             back = _Return(look.grid, self.transport, labels, shares, plane if direct else None)
             found = self._logits(look, enlarged=not direct or look.grid.resampled)
+        sure: list[Tensor] = []
         for logits in found:
+            if certainty:
+                sure.append(logits.float().softmax(dim=1).amax(dim=1).mul_(255).round_().to(torch.uint8).cpu())
             back.take(logits)
         back.finish()
+        self.certainty = torch.cat(sure).numpy() if certainty else None
 
     def _logits(self, look: Look, enlarged: bool) -> Iterator[Tensor]:
         """Logits (n, classes, h, w) of a look in slice order."""

@@ -82,6 +82,10 @@ class SegmentationResult(Protocol):
     def intensity(self) -> str:
         """Which intensity rule the values went through, and why that one."""
 
+    @property
+    def pieces(self) -> list[str]:
+        """Which pieces of structures were kept, and why, in sentences."""
+
 
 def segmentation_report(result: SegmentationResult, card: ModelCard, volume_name: str) -> dict[str, Any]:
     """What was found in one volume, or in one region of it, for JSON: one entry in ``runs``.
@@ -104,6 +108,7 @@ def segmentation_report(result: SegmentationResult, card: ModelCard, volume_name
         "total_ml": _rounded(sum(segment.ml for segment in segments)),
         "segments": [_segment(segment) for segment in segments],
         "checks": _checks(segments, "volume" if whole else "region of interest"),
+        "pieces": [str(sentence) for sentence in result.pieces],
         "warnings": [str(warning) for warning in result.warnings],
     }
     return {**_frame("segmentation"), "runs": [run]}

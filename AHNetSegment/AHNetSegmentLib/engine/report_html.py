@@ -77,7 +77,7 @@ def _segmentation(report: Mapping[str, Any]) -> list[str]:
         line
         for run in runs
         for line in _section(
-            run["title"] or "Segments", [*_segments(run), *_checks([*run["checks"], *run["warnings"]])]
+            run["title"] or "Segments", [*_segments(run), *_checks([*run["checks"], *run["warnings"]]), *_pieces(run)]
         )
     ]
     return [
@@ -137,6 +137,11 @@ def _segment(segment: Mapping[str, Any]) -> list[str]:
 
 def _volume_cell(millilitres: float) -> str:
     return f'<b>{_millilitres(millilitres)}</b> <span class="unit">mL</span>'
+
+
+def _pieces(run: Mapping[str, Any]) -> list[str]:
+    """Which pieces were kept; reports of older versions do not say it."""
+    return [f"<p>{_text(sentence)}</p>" for sentence in run.get("pieces", ())]
 
 
 def _checks(sentences: Sequence[str]) -> list[str]:

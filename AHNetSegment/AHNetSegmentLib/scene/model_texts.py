@@ -45,7 +45,7 @@ def _notice() -> str:
 
 def _one_piece(card: ModelCard) -> list[tuple[str, str]]:
     names = ", ".join(item.name for item in card.in_one_piece)
-    return [(_("Only the largest piece is kept of"), names)] if names else []
+    return [(_("Small pieces are dropped of"), names)] if names else []
 
 
 def _seconds(card: ModelCard) -> list[tuple[str, str]]:
