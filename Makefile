@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test test-slow test-slicer lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus train-abdomen clean
+.PHONY: help demo test test-slow test-slicer lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus train-abdomen train-brain clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -80,9 +80,12 @@ evaluate-hippocampus: $(INSTALLED)
 
 # A model from its recipe, with data in ../shared. It goes on from where it was stopped, at whatever moment that was:
 # checkpoint, log and the finished model are in WORK, which should lie outside of the working tree.
-train-abdomen: $(INSTALLED)
-	@test -n "$(WORK)" || { echo "Name the folder of checkpoint and model: make train-abdomen WORK=/path/to/folder"; exit 1; }
-	$(BIN)/python -m AHNetSegmentLib train Testing/recipes/abdomen.toml --data ../shared/data/abdomen-ct --work "$(WORK)" $(TRAIN)
+train-abdomen train-brain: train-%: $(INSTALLED)
+	@test -n "$(WORK)" || { echo "Name the folder of checkpoint and model: make $@ WORK=/path/to/folder"; exit 1; }
+	$(BIN)/python -m AHNetSegmentLib train Testing/recipes/$*.toml --data ../shared/data/$(DATA_$*) --work "$(WORK)" $(TRAIN)
+
+DATA_abdomen := abdomen-ct
+DATA_brain := brain-labels
 
 clean:
 	rm -rf demo $(VENV)

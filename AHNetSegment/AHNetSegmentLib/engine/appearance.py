@@ -91,18 +91,24 @@ def acquire(rng: np.random.Generator, image: Tensor, settings: Augmentation) -> 
     return image
 
 
-def normalise(image: Tensor, labels: Tensor, rule: Intensity) -> Tensor:
-    """A patch of made intensities by a rule of percentiles, as a volume of such a modality is normalised.
+def normalise(image: Tensor, rule: Intensity, inside: Tensor | None = None, air: float = 0.0) -> Tensor:
+    """A patch by a rule of percentiles, as a volume of such a modality is normalised.
 
     Args:
         image: (1, d, h, w).
-        labels: (d, h, w); what lies outside of the scan (``IGNORE_LABEL``) counts for nothing, unless all does.
         rule: of the kind ``zscore``.
+        inside: (d, h, w) bool; what lies outside of the scan counts for nothing, unless all does. None: all is inside.
+        air: how much air, of the brightness of the patch's corners, counts as well, as a multiple of the patch.
     """
     sample = image[0, :, ::SAMPLED, ::SAMPLED]
-    inside = sample[labels[:, ::SAMPLED, ::SAMPLED] != IGNORE_LABEL]
-    values = (inside if len(inside) else sample).cpu().numpy()
-    return intensity_map(rule, values).apply(image.clone())
+    values = sample.flatten()
+    if inside is not None and bool((chosen := inside[:, ::SAMPLED, ::SAMPLED]).any()):
+        values = sample[chosen]
+    if air:
+        corners = image[0][:, [0, 0, -1, -1], [0, -1, 0, -1]].flatten()
+        dark = corners.median().expand(round(air * len(values)))
+        values = torch.cat([values, dark])
+    return intensity_map(rule, values.cpu().numpy()).apply(image.clone())
 
 
 def _version(

@@ -33,6 +33,7 @@ class Augmentation:
         stretch: largest further relative change of size of each axis by itself.
         shift: largest shift in mm along the (slice, row, column) axis, from where the patch was centred.
         bend: standard deviation in mm of a smooth displacement.
+        bend_nodes: between how many nodes along (slices, rows, columns) of a patch it is smooth.
         pixel: width of a patch's pixels in plane, as a multiple of the recipe's: an early stage may see more at once.
         mirror: probability of mirroring the (slice, row, column) axis.
         mirror_swaps: pairs of labels that trade places when the column (left-right) axis is mirrored.
@@ -67,6 +68,7 @@ class Augmentation:
     stretch: float = 0.0
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
     bend: float = 0.0
+    bend_nodes: tuple[int, int, int] = (4, 4, 4)
     pixel: float = 1.0
     mirror: tuple[float, float, float] = (0.0, 0.0, 0.0)
     mirror_swaps: tuple[tuple[int, int], ...] = ()
@@ -103,6 +105,8 @@ class Augmentation:
             raise ValueError("'made_groups' must hold two whole numbers from 1 on, the smaller one first")
         if not (len(self.thickness) == 2 and 0 < self.thickness[0] <= self.thickness[1]):
             raise ValueError("'thickness' must hold two thicknesses above zero in mm, the smaller one first")
+        if not (len(self.bend_nodes) == 3 and min(self.bend_nodes) >= 2):
+            raise ValueError("'bend_nodes' must hold three whole numbers from 2 on")
         if not self.pixel > 0:
             raise ValueError("'pixel' must be above zero")
         if not 0 < self.smallest <= 1:
@@ -146,7 +150,7 @@ def draw_placement(
     shift = np.asarray(settings.shift) * rng.uniform(-1, 1, 3) / step
     displacement = None
     if settings.bend > 0 and rng.random() < 0.5:
-        displacement = rng.normal(0, settings.bend, (3, 4, 4, 4)) / step[:, None, None, None]
+        displacement = rng.normal(0, settings.bend, (3, *settings.bend_nodes)) / step[:, None, None, None]
     return Placement(np.asarray(centre, float) + shift, matrix, displacement, bool(mirrored[2]))
 
 
@@ -176,17 +180,25 @@ def cut_patch(
     local = grid - torch.tensor(low, dtype=torch.float32).reshape(3, 1, 1, 1)
     unit = ((2 * local + 1) / shape - 1).flip(0).permute(1, 2, 3, 0)[None]
     patch = F.grid_sample(part[None], unit, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    nearest = [(local[axis] + 0.5).floor().long().clamp_(0, names.shape[axis] - 1) for axis in range(3)]
-    target = names[nearest[0], nearest[1], nearest[2]]
-    whole = torch.tensor(labels.shape, dtype=torch.float32).reshape(3, 1, 1, 1)
-    target[((grid < -0.5) | (grid > whole - 0.5)).any(dim=0)] = IGNORE_LABEL
-    if placement.mirrored and swaps:
-        swapped = target.clone()
-        for one, other in swaps:
-            swapped[target == one] = other
-            swapped[target == other] = one
-        target = swapped
-    return patch, target
+    target = _nearest(names, local)
+    target[_is_outside(grid, labels.shape)] = IGNORE_LABEL
+    return patch, _swapped(target, swaps) if placement.mirrored else target
+
+
+def cut_labels(labels: np.ndarray, placement: Placement, size: Sequence[int]) -> Tensor:
+    """Labels (d, h, w) of a patch from those of a volume (D, H, W), nearest neighbour, 0 outside, nothing swapped."""
+    grid = _sampling_grid(placement, size)
+    low = np.clip(np.floor(grid.reshape(3, -1).amin(1).numpy()).astype(int), 0, np.array(labels.shape) - 1)
+    high = np.clip(np.ceil(grid.reshape(3, -1).amax(1).numpy()).astype(int) + 1, low + 1, labels.shape)
+    block = torch.from_numpy(np.array(labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]))
+    target = _nearest(block, grid - torch.tensor(low, dtype=torch.float32).reshape(3, 1, 1, 1))
+    target[_is_outside(grid, labels.shape)] = 0
+    return target
+
+
+def swap_sides(labels: Tensor, placement: Placement, settings: Augmentation) -> Tensor:
+    """Labels whose sides trade places where the placement mirrors left and right."""
+    return _swapped(labels, settings.mirror_swaps) if placement.mirrored else labels
 
 
 def fill_hollows(
@@ -249,6 +261,24 @@ def vary_intensity(rng: np.random.Generator, patch: Tensor, settings: Augmentati
             )
         patch[channel] = image
     return patch
+
+
+def _nearest(labels: Tensor, places: Tensor) -> Tensor:
+    nearest = [(places[axis] + 0.5).floor().long().clamp_(0, labels.shape[axis] - 1) for axis in range(3)]
+    return labels[nearest[0], nearest[1], nearest[2]]
+
+
+def _is_outside(grid: Tensor, shape: Sequence[int]) -> Tensor:
+    whole = torch.tensor(shape, dtype=torch.float32).reshape(3, 1, 1, 1)
+    return ((grid < -0.5) | (grid > whole - 0.5)).any(dim=0)
+
+
+def _swapped(labels: Tensor, swaps: Sequence[tuple[int, int]]) -> Tensor:
+    swapped = labels.clone()
+    for one, other in swaps:
+        swapped[labels == one] = other
+        swapped[labels == other] = one
+    return swapped
 
 
 def _rotation(angles: np.ndarray) -> np.ndarray:

@@ -27,12 +27,14 @@ from .evaluation import Evaluation, LabelPair, evaluate_cases
 from .familiarity import measure_known
 from .files import sha256
 from .inference import InferenceSettings, segment
+from .label_maps import LabelMapCase, find_label_maps, known_of_label_maps
 from .measures import mean_of_defined, none_if_undefined
 from .package import CARD_FILE, Model, check_target, find_model, load_model, save_model
+from .pieces import measure_places
 from .recipe import Recipe, read_recipe
 from .training import Trainer
 from .training_progress import Report, TrainingOptions
-from .volume import Array, Volume
+from .volume import Array, Geometry, Volume
 
 RECIPE_FILE = "recipe.toml"
 STORAGE_FIGURES = ("mean_dice_before_storage", "mean_dice_after_storage")
@@ -54,7 +56,7 @@ def train_model(
 
     Args:
         recipe_path: the recipe.
-        data: folder with ``images/`` and ``labels/``.
+        data: folder with ``images/`` and ``labels/``; with label maps alone where the recipe generates images.
         output: the package; replaced in one step when the training has ended.
         work: folder of cache, checkpoint and log; a run that was stopped goes on from here.
         options: device, precision, worker processes.
@@ -73,13 +75,13 @@ def train_model(
     progress = case_progress or _always
     check_target(Path(output))
     recipe = read_recipe(recipe_path)
-    cases, held_out = split_cases(find_cases(data), recipe.validation)
+    cases, held_out = split_cases(cases_of(recipe, data), recipe.validation)
 
     def show(what: str, done: int, total: int) -> None:
         if not progress(what, done, total):
             raise Cancelled("Training was stopped; start it again to go on.")
 
-    known = measure_known([*cases, *held_out], partial(show, "Measuring cases"))
+    known = _known_of(recipe, [*cases, *held_out], partial(show, "Measuring cases")) | _places_of(recipe, cases)
     prepared = partial(show, "Preparing cases")
     base = load_model(find_model(recipe.base)).network.state_dict() if recipe.base else None
     trainer = Trainer(recipe, prepare_cases(cases, recipe, Path(work) / "cache", prepared), work, options, base)
@@ -201,12 +203,12 @@ def refresh_card(model_folder: Path, data: Path) -> ModelCard:
     folder = Path(model_folder)
     model = load_model(folder)
     recipe = read_recipe(folder / RECIPE_FILE)
-    cases, held_out = split_cases(find_cases(data), recipe.validation)
+    cases, held_out = split_cases(cases_of(recipe, data), recipe.validation)
     told = card_of(recipe)
     card = replace(
         told,
         training=model.card.training,
-        known=measure_known([*cases, *held_out]),
+        known=_known_of(recipe, [*cases, *held_out]) | _places_of(recipe, cases),
         weights_sha256=model.card.weights_sha256,
     )
     if held_out:
@@ -215,6 +217,41 @@ def refresh_card(model_folder: Path, data: Path) -> ModelCard:
         card = replace(card, figures={**_bundled_figures(evaluation), **kept})
     write_card(folder / CARD_FILE, card)
     return card
+
+
+def cases_of(recipe: Recipe, data: Path) -> Sequence[LabelledCase]:
+    """The cases of a data folder: label maps alone where a recipe generates its images and the folder has none.
+
+    Raises:
+        RecipeError: there is none, or an image lacks its labels.
+    """
+    if recipe.generation is None or (Path(data) / "images").is_dir():
+        return find_cases(data)
+    return find_label_maps(data, recipe.generation)
+
+
+def _known_of(
+    recipe: Recipe, cases: Sequence[LabelledCase], progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    maps = [case for case in cases if isinstance(case, LabelMapCase)]
+    if len(maps) < len(cases):
+        return measure_known(cases, progress)
+    used = [recipe.augmentation_of(stage) for stage in recipe.stages]
+    return known_of_label_maps(maps, max(item.thickness[1] if item.thick else 0.0 for item in used))
+
+
+def _places_of(recipe: Recipe, cases: Sequence[LabelledCase]) -> dict[str, Any]:
+    """Where structures lie, for those of which small pieces are dropped; nothing where there are none."""
+    if not recipe.one_piece:
+        return {}
+
+    def maps() -> Iterator[tuple[Array, Geometry]]:
+        for case in cases:
+            image = case.read_image()
+            yield case.read_labels(image, recipe.labels), image.geometry
+
+    places = measure_places(maps(), recipe.classes)
+    return {"places": places} if places else {}
 
 
 def card_of(recipe: Recipe) -> ModelCard:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from ..network.settings import IGNORE_LABEL
 from .errors import RecipeError, VolumeError
 from .image_io import IMAGE_SUFFIXES, image_name, read_labels, read_volume
 from .volume import Array, Geometry, Volume
+
+AnyCase = TypeVar("AnyCase", bound="LabelledCase")
 
 USES = ("auto", "training", "validation")
 
@@ -93,7 +96,7 @@ class Case(LabelledCase):
 
     def stamp(self) -> str:
         values = None if self.values is None else sorted(self.values.items())
-        return repr([_file_stamp(self.image), _file_stamp(self.labels), values])
+        return repr([file_stamp(self.image), file_stamp(self.labels), values])
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ class StoredCase(LabelledCase):
 
     def stamp(self) -> str:
         told = [self.modality] if self.modality else []
-        return repr([_file_stamp(self.folder / name) for name in ("image.npy", "labels.npy")] + told)
+        return repr([file_stamp(self.folder / name) for name in ("image.npy", "labels.npy")] + told)
 
     def _array(self, name: str) -> Array:
         try:
@@ -180,7 +183,7 @@ def find_cases(folder: Path) -> list[Case]:
     return cases
 
 
-def split_cases(cases: Sequence[Case], validation: Sequence[str]) -> tuple[list[Case], list[Case]]:
+def split_cases(cases: Sequence[AnyCase], validation: Sequence[str]) -> tuple[list[AnyCase], list[AnyCase]]:
     """Training and validation cases.
 
     Raises:
@@ -217,7 +220,7 @@ def _checked(labels: Array, image: Volume, values: Sequence[int]) -> Array:
     return labels
 
 
-def _file_stamp(path: Path) -> list[int]:
+def file_stamp(path: Path) -> list[int]:
     """Size and time of a file; of a folder, those of all files in it."""
     path = Path(path)
     try:

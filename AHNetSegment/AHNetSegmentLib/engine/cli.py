@@ -192,7 +192,7 @@ def _evaluate(options: argparse.Namespace, stop: _StopRequest) -> None:
 
 
 def _cases_to_evaluate(options: argparse.Namespace, model: Any) -> Sequence[Any]:
-    from .build import RECIPE_FILE
+    from .build import RECIPE_FILE, cases_of
     from .case_list import label_cases, read_cases
     from .cases import find_cases, split_cases
     from .recipe import read_recipe
@@ -201,10 +201,13 @@ def _cases_to_evaluate(options: argparse.Namespace, model: Any) -> Sequence[Any]
         raise RecipeError("Give the labelled cases either by --data, a folder, or by --cases, a table.")
     if options.cases is not None:
         return label_cases(read_cases(options.cases), chosen_classes(options), model.card.classes, options.complete)
-    cases = find_cases(options.data)
+    path = options.recipe or model.folder / RECIPE_FILE
+    if options.split == "all" and not path.is_file():
+        return find_cases(options.data)
+    recipe = read_recipe(path)
+    cases = cases_of(recipe, options.data)
     if options.split == "all":
         return cases
-    recipe = read_recipe(options.recipe or model.folder / RECIPE_FILE)
     if not recipe.validation:
         raise RecipeError(f"The recipe of {model.card.name} names no validation cases; evaluate with --split all.")
     return split_cases(cases, recipe.validation)[1]
@@ -222,7 +225,7 @@ def _models(options: argparse.Namespace, _stop: _StopRequest) -> None:
         if card.known_failures:
             print(f"Known failures: {card.known_failures}\n")
         if pieces := [item.name for item in card.in_one_piece]:
-            print(f"Of which only the largest piece is kept, unless asked otherwise: {', '.join(pieces)}\n")
+            print(f"Of which only the best piece is kept, and what is not small beside it: {', '.join(pieces)}\n")
         print(f"Classes: {classes}\nSpacing (slices, rows, columns): {spacing} mm\nData: {card.data_licence}")
         if "mean_dice" in card.figures:
             print(f"Mean Dice {card.figures['mean_dice']} on {card.figures.get('measured_on', '')}")

@@ -15,16 +15,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..network.settings import IGNORE_LABEL
-from .appearance import acquire, make_appearance, normalise
-from .augmentation import cut_patch, draw_placement, fill_hollows, vary_intensity
 from .cases import LabelledCase
 from .distribution import Processes
+from .errors import RecipeError
 from .files import new_folder
+from .label_maps import LabelMapCase
 from .modality import choose_intensity
-from .preprocess import ModelGrid, intensity_map, labels_to_model
+from .patches import generated_patch, scanned_patch
+from .preprocess import ModelGrid, intensity_map, labels_to_model, occupied
 from .recipe import Recipe, Stage
-from .shrinking import shrink_structure
-from .thick_slices import thicken_slices
 from .volume import check_volume, network_orientation
 
 CENTRES_PER_CLASS = 20_000
@@ -36,8 +35,8 @@ class PreparedCase:
 
     Attributes:
         name: the case's.
-        image: (1, D, H, W) float16, normalised.
-        labels: (D, H, W) uint8.
+        image: (1, D, H, W) float16, normalised; None: images are generated from the labels.
+        labels: (D, H, W) uint8; where images are generated, codes: see :attr:`.generation.Generation.values`.
         spacing: mm along (slices, rows, columns).
         centres: for each class that occurs, voxels (n, 3) that patches may be centred on.
         labelled: labels of the classes that the case labels; None: all.
@@ -46,7 +45,7 @@ class PreparedCase:
     """
 
     name: str
-    image: np.ndarray
+    image: np.ndarray | None
     labels: np.ndarray
     spacing: tuple[float, float, float]
     centres: tuple[np.ndarray, ...]
@@ -80,7 +79,7 @@ def _read_prepared(folder: Path, name: str, labelled: tuple[int, ...] | None, st
     labels = sorted(int(path.stem.split("-")[1]) for path in folder.glob("centres-*.npy"))
     return PreparedCase(
         name,
-        np.load(folder / "image.npy", mmap_mode="r"),
+        np.load(folder / "image.npy", mmap_mode="r") if (folder / "image.npy").is_file() else None,
         np.load(folder / "labels.npy", mmap_mode="r"),
         tuple(facts["spacing"]),
         tuple(np.load(folder / f"centres-{label}.npy", mmap_mode="r") for label in labels),
@@ -137,28 +136,30 @@ class BatchStream(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def _patch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         settings = self.recipe.augmentation_of(self.stage)
         case = self.cases[int(rng.integers(len(self.cases)))]
-        centre = self._centre(rng, case)
-        placement = draw_placement(rng, centre, case.spacing, settings)
-        image, labels = cut_patch(case.image, case.labels, placement, self.stage.patch, settings.mirror_swaps)
-        image, labels = shrink_structure(rng, image, labels, settings)
-        spacing = settings.of_patch(case.spacing)
-        image = fill_hollows(rng, image, labels, spacing, settings)
-        made = settings.made > 0 and rng.random() < settings.made
-        if made:
-            image = make_appearance(rng, image, labels, settings)
-        image = thicken_slices(rng, image, spacing, settings)
-        if made:
-            image = normalise(acquire(rng, image, settings), labels, self.recipe.intensity)
-        return vary_intensity(rng, image, settings), labels, self._labelled(case)
+        size, rule, generation = self.stage.patch, self.recipe.intensity, self.recipe.generation
+        if case.image is None:
+            assert generation is not None
+            step = tuple(wanted or mm for wanted, mm in zip(self.recipe.spacing, case.spacing, strict=True))
+            centre = self._centre(rng, case, np.array(settings.of_patch(step)) / case.spacing)
+            image, labels = generated_patch(
+                rng, case.labels, centre, case.spacing, size, (step[0], step[1], step[2]), settings, generation, rule
+            )
+        else:
+            centre = self._centre(rng, case, np.array(settings.of_patch((1.0, 1.0, 1.0))))
+            image, labels = scanned_patch(rng, case.image, case.labels, centre, case.spacing, size, settings, rule)
+        return image, labels, self._labelled(case)
 
     def _labelled(self, case: PreparedCase) -> Tensor:
         labels = [0, *(item.label for item in self.recipe.classes)]
         return torch.tensor([label == 0 or case.labelled is None or label in case.labelled for label in labels])
 
-    def _centre(self, rng: np.random.Generator, case: PreparedCase) -> np.ndarray:
-        """A voxel to centre a patch on; along an axis that the patch covers wholly, the middle of the volume."""
+    def _centre(self, rng: np.random.Generator, case: PreparedCase, voxel: np.ndarray) -> np.ndarray:
+        """A voxel to centre a patch on; along an axis that the patch covers wholly, the middle of the volume.
+
+        ``voxel`` is the size of the patch's voxels in those of the case.
+        """
         shape = np.array(case.labels.shape)
-        size = np.array(self.recipe.augmentation_of(self.stage).of_patch(self.stage.patch))
+        size = np.array(self.stage.patch) * voxel
         if case.centres and rng.random() < self.recipe.foreground:
             voxels = case.centres[int(rng.integers(len(case.centres)))]
             centre = voxels[rng.integers(len(voxels))].astype(float)
@@ -178,10 +179,45 @@ def _fingerprint(case: LabelledCase, recipe: Recipe) -> str:
     }
     if recipe.intensity_by_modality:
         facts["intensity_by_modality"] = [(name, asdict(rule)) for name, rule in recipe.intensity_by_modality]
+    if recipe.generation is not None:
+        # All that decides codes and centres; the grid is the label map's own.
+        facts = {"voxels": case.stamp(), "values": recipe.generation.values, "merged": recipe.generation.merged}
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
 def _write_prepared(case: LabelledCase, recipe: Recipe, folder: Path) -> None:
+    image = None
+    if recipe.generation is not None:
+        if not isinstance(case, LabelMapCase):
+            raise RecipeError(f"The recipe generates its images, but {case.name} is no label map; leave the case out.")
+        codes, geometry = case.read_codes()
+        orientation = network_orientation(geometry)
+        voxels, spacing = _without_air(orientation.apply(codes)), orientation.spacing(geometry)
+        target = recipe.generation.classes_by_code()[voxels]
+    else:
+        image, target, spacing = _on_model_grid(case, recipe)
+        voxels = target
+    with new_folder(folder) as beside:
+        if image is not None:
+            np.save(beside / "image.npy", image)
+        np.save(beside / "labels.npy", voxels)
+        (beside / "case.json").write_text(json.dumps({"spacing": spacing}), encoding="utf-8")
+        rng = np.random.default_rng(0)
+        for label in np.unique(target):
+            if label not in (0, IGNORE_LABEL):
+                found = np.argwhere(target == label)
+                chosen = rng.permutation(len(found))[:CENTRES_PER_CLASS]
+                np.save(beside / f"centres-{label}.npy", found[np.sort(chosen)].astype(np.int16))
+
+
+def _without_air(codes: np.ndarray) -> np.ndarray:
+    """The smallest box (d, h, w) that holds all codes above 0: patches are to lie where there is something."""
+    box = occupied(codes, 0)
+    return np.ascontiguousarray(codes if box is None else codes[tuple(slice(*span) for span in box)])
+
+
+def _on_model_grid(case: LabelledCase, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+    """Image (1, D, H, W), normalised, float16, labels (D, H, W) and mm along the axes, as the network sees the case."""
     volume = case.read_image()
     check_volume(volume)
     names = case.read_labels(volume, recipe.labels)
@@ -191,15 +227,5 @@ def _write_prepared(case: LabelledCase, recipe: Recipe, folder: Path) -> None:
     grid = ModelGrid.of(scan.shape, spacing, recipe.spacing)
     rule = choose_intensity(volume, recipe.intensity, recipe.intensity_by_modality).rule
     image = intensity_map(rule, scan).apply(grid.to_model(scan, 0, grid.model[0]))
-    target = labels_to_model(labels, grid).numpy()
     step = [mm * old / new for mm, old, new in zip(spacing, grid.scan, grid.model, strict=True)]
-    with new_folder(folder) as beside:
-        np.save(beside / "image.npy", image[None].half().numpy())
-        np.save(beside / "labels.npy", target)
-        (beside / "case.json").write_text(json.dumps({"spacing": step}), encoding="utf-8")
-        rng = np.random.default_rng(0)
-        for label in np.unique(target):
-            if label not in (0, IGNORE_LABEL):
-                voxels = np.argwhere(target == label)
-                chosen = rng.permutation(len(voxels))[:CENTRES_PER_CLASS]
-                np.save(beside / f"centres-{label}.npy", voxels[np.sort(chosen)].astype(np.int16))
+    return image[None].half().numpy(), labels_to_model(labels, grid).numpy(), (step[0], step[1], step[2])

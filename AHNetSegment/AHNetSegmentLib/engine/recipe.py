@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from .card import (
     label_values,
 )
 from .errors import RecipeError
+from .generation import Generation
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -91,6 +92,7 @@ class Recipe:
         test_time_intensity: the card's intensity rule where it is not that of the training; None: it is.
         intensity_by_modality: see :class:`~.card.ModelCard`; a case's modality is told as that of a volume is that is
             segmented.
+        generation: how images are generated; the cases are label maps without images then. None: they have images.
         base: name of the model that the first stage begins with, as far as its weights fit; empty: random weights.
     """
 
@@ -126,6 +128,7 @@ class Recipe:
     test_time_scales: tuple[float, ...] = (1.0,)
     test_time_intensity: Intensity | None = None
     intensity_by_modality: IntensityByModality = ()
+    generation: Generation | None = None
 
     def __post_init__(self) -> None:
         check_classes(self.classes, self.network)
@@ -137,6 +140,14 @@ class Recipe:
                 "'made' intensities are on no scale and need percentiles ('zscore') as the rule in 'intensity'; give "
                 "the window of CT numbers in 'intensity_by_modality'"
             )
+        if self.generation is not None:
+            if self.intensity.rule != "zscore":
+                raise ValueError("generated images are on no scale and need percentiles ('zscore') in 'intensity'")
+            if len(self.generation.merged) != len(self.classes):
+                raise ValueError(
+                    f"'merged' in generation holds {len(self.generation.merged)} lists of values for "
+                    f"{len(self.classes)} classes"
+                )
         if self.test_time_mirroring:
             last = self.augmentation_of(self.stages[-1])
             if not last.mirror[2] or last.mirror_swaps:
@@ -176,6 +187,24 @@ class Recipe:
         return label_values(self.classes)
 
 
+def said(settings: Any) -> Any:
+    """What settings say beyond their defaults, nested, in order.
+
+    So a run that was stopped goes on after an update that knows further settings.
+    """
+    if isinstance(settings, tuple):
+        return tuple(said(item) for item in settings)
+    if not is_dataclass(settings) or isinstance(settings, type):
+        return settings
+    found = []
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        default = item.default_factory() if item.default_factory is not MISSING else item.default
+        if value != default:
+            found.append((item.name, said(value)))
+    return (type(settings).__name__, *found)
+
+
 def read_recipe(path: Path) -> Recipe:
     """Reads and checks a recipe.
 
@@ -202,6 +231,8 @@ def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
     values["augmentation"] = _make(Augmentation, common, "augmentation")
     values["stages"] = tuple(_stage(stage, common) for stage in values.pop("stages"))
     values["intensity"] = _make(Intensity, values["intensity"], "intensity")
+    if "generation" in values:
+        values["generation"] = Generation.from_dict(values["generation"])
     values["intensity_by_modality"] = tuple(
         (name, _make(Intensity, rule, f"intensity_by_modality, {name}"))
         for name, rule in values.get("intensity_by_modality", {}).items()

@@ -15,7 +15,9 @@ GAP = (0.8, 1.0)
 """Thickness of a slice as a share of the distance to the next one: many protocols leave gaps."""
 
 
-def thicken_slices(rng: np.random.Generator, image: Tensor, spacing: Sequence[float], settings: Augmentation) -> Tensor:
+def thicken_slices(
+    rng: np.random.Generator, image: Tensor, spacing: Sequence[float], settings: Augmentation, axis: int = 0
+) -> Tensor:
     """Draws and applies a thickness of slices.
 
     Args:
@@ -23,6 +25,7 @@ def thicken_slices(rng: np.random.Generator, image: Tensor, spacing: Sequence[fl
         image: (1, d, h, w).
         spacing: mm along (slices, rows, columns) of the patch.
         settings: ``thick`` and ``thickness``.
+        axis: which axis of the patch the slices are stacked along.
 
     Returns:
         The image on the same grid, as it comes out when thick slices are interpolated; as it was where the slices
@@ -31,12 +34,13 @@ def thicken_slices(rng: np.random.Generator, image: Tensor, spacing: Sequence[fl
     if not settings.thick or rng.random() >= settings.thick:
         return image
     thinnest, thickest = settings.thickness
-    distance = math.exp(rng.uniform(math.log(thinnest), math.log(thickest))) / spacing[0]
+    distance = math.exp(rng.uniform(math.log(thinnest), math.log(thickest))) / spacing[axis]
     gap, start = rng.uniform(*GAP), rng.random()
     if distance <= 1:
         return image
-    matrix = torch.from_numpy(slice_matrix(image.shape[1], distance, distance * gap, start)).to(image.device)
-    return torch.einsum("ab,cbhw->cahw", matrix, image)
+    matrix = torch.from_numpy(slice_matrix(image.shape[axis + 1], distance, distance * gap, start)).to(image.device)
+    stacked: Tensor = torch.tensordot(image, matrix, dims=([axis + 1], [1]))
+    return stacked.movedim(-1, axis + 1).contiguous()
 
 
 def slice_matrix(count: int, distance: float, thickness: float, start: float) -> np.ndarray:

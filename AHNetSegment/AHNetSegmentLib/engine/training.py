@@ -29,7 +29,7 @@ from .distribution import Processes
 from .errors import Cancelled, OutputError, RecipeError, ResourceError
 from .files import write_file, write_text
 from .measures import mean_of_defined
-from .recipe import Recipe, Stage
+from .recipe import Recipe, Stage, said
 from .training_progress import LOG_FILE, GoOn, Report, TrainingOptions, TrainingProgress, TrainingState, Validate
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -286,7 +286,7 @@ class Trainer:
 
     def _identity(self, stages: int) -> str:
         """Of all that decides the weights up to the end of so many stages."""
-        facts = (self.recipe.up_to(stages), *self._facts)
+        facts = (said(self.recipe.up_to(stages)), *self._facts)
         return hashlib.sha256(repr(facts).encode("utf-8")).hexdigest()
 
 
