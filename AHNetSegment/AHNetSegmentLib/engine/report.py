@@ -23,7 +23,7 @@ from .card import ClassCard, ModelCard
 from .evaluation import Evaluation
 from .files import write_text
 from .report_html import write_html
-from .segments import Segment, describe_segment
+from .segments import Segment, describe_segments
 from .volume import Array, Geometry, Region
 
 __all__ = [
@@ -95,7 +95,7 @@ def segmentation_report(result: SegmentationResult, card: ModelCard, volume_name
         card: of the model that made it.
         volume_name: what the report calls the volume; it should not identify a patient.
     """
-    segments = [describe_segment(result.labels, result.geometry, item, result.region) for item in result.classes]
+    segments = describe_segments(result.labels, result.geometry, result.classes, result.region)
     whole = result.region == Region((0, 0, 0), result.geometry.size)
     run = {
         "title": "",

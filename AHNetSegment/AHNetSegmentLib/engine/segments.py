@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,42 +40,72 @@ class Segment:
     centroid_lps: tuple[float, float, float] | None = None
 
 
-def describe_segment(labels: Array, geometry: Geometry, item: ClassCard, searched: Region) -> Segment:
-    """Measures one class of a label map.
+def describe_segments(
+    labels: Array, geometry: Geometry, classes: Sequence[ClassCard], searched: Region
+) -> list[Segment]:
+    """Measures classes of a label map.
 
     Args:
         labels: uint8 (k, j, i).
         geometry: of the label map.
-        item: the class.
+        classes: which ones.
         searched: the box of voxels that was segmented.
     """
-    mask = labels == item.label
-    counts = [mask.sum(axis=axes) for axes in ((0, 1), (0, 2), (1, 2))]
-    voxels = int(counts[0].sum())
-    if voxels == 0:
-        return Segment(item, 0, 0.0)
-    extent = _extent(counts)
-    sizes = [int(size) for size in piece_sizes(connected_pieces(mask[extent.slices]))]
+    boxes = label_boxes(labels)
+    return [
+        _describe(labels, geometry, item, boxes[item.label], searched) if item.label in boxes else Segment(item, 0, 0.0)
+        for item in classes
+    ]
+
+
+def _describe(labels: Array, geometry: Geometry, item: ClassCard, box: Region, searched: Region) -> Segment:
+    mask = labels[box.slices] == item.label
+    in_plane = mask.sum(axis=0, dtype=np.uint32)
+    counts = [in_plane.sum(axis=0), in_plane.sum(axis=1), np.array([np.count_nonzero(plane) for plane in mask])]
+    voxels = int(counts[2].sum())
+    sizes = [int(size) for size in piece_sizes(connected_pieces(mask))]
     return Segment(
         item,
         voxels,
         voxels * geometry.voxel_ml,
-        extent,
-        _edges(extent, searched, geometry),
+        box,
+        _edges(box, searched, geometry),
         len(sizes),
         100.0 * max(sizes) / voxels,
-        _centroid(counts, voxels, geometry),
+        _centroid(counts, box, voxels, geometry),
     )
 
 
-def _extent(counts: list[Array]) -> Region:
-    ends = [(int(places[0]), int(places[-1]) + 1) for places in map(np.flatnonzero, counts)]
-    (i0, i1), (j0, j1), (k0, k1) = ends
-    return Region((i0, j0, k0), (i1, j1, k1))
+def label_boxes(labels: Array) -> dict[int, Region]:
+    """The smallest box of voxels around each label of a label map, uint8 (k, j, i), but 0; in one pass over it."""
+    spans: dict[int, list[int]] = {}
+    in_plane: dict[int, Array] = {}
+    anything = labels.max(axis=0) > 0
+    if not anything.any():
+        return {}
+    # Counting takes longest: only where there is something.
+    places = [np.flatnonzero(anything.any(axis=axis)) for axis in (1, 0)]
+    j, i = (int(along[0]) for along in places)
+    inside = labels[:, j : int(places[0][-1]) + 1, i : int(places[1][-1]) + 1]
+    for k, plane in enumerate(inside):
+        for label in (np.flatnonzero(np.bincount(plane.ravel(), minlength=1)[1:]) + 1).tolist():
+            if label not in spans:
+                spans[label] = [k, k]
+                in_plane[label] = plane == label
+            else:
+                spans[label][1] = k
+                in_plane[label] |= plane == label
+    boxes = {}
+    for label, (first, last) in sorted(spans.items()):
+        rows, columns = (np.flatnonzero(in_plane[label].any(axis=axis)) for axis in (1, 0))
+        start = (i + int(columns[0]), j + int(rows[0]), first)
+        boxes[label] = Region(start, (i + int(columns[-1]) + 1, j + int(rows[-1]) + 1, last + 1))
+    return boxes
 
 
-def _centroid(counts: list[Array], voxels: int, geometry: Geometry) -> tuple[float, float, float]:
-    mean_ijk = [float(np.arange(len(along)) @ along) / voxels for along in counts]
+def _centroid(counts: list[Array], box: Region, voxels: int, geometry: Geometry) -> tuple[float, float, float]:
+    along_axes = zip(counts, box.start, strict=True)
+    mean_ijk = [start + float(np.arange(len(along)) @ along) / voxels for along, start in along_axes]
     x, y, z, _ = (float(value) for value in geometry.ijk_to_lps() @ np.array([*mean_ijk, 1.0]))
     return (x, y, z)
 

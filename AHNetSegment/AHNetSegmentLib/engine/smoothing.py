@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import SimpleITK as sitk
 
+from .segments import label_boxes
 from .volume import Array
 
 MOST_MM = 20.0
@@ -66,12 +67,11 @@ def _smooth_slab(labels: Array, sigmas: Sequence[float], margins: Sequence[int])
     winner = np.zeros_like(labels)
     largest = np.zeros(labels.shape, np.float32)
     background = np.ones(labels.shape, np.float32)
-    for label in np.flatnonzero(_counts(labels)):
-        if label == 0:
-            continue
-        mask = labels == label
-        box = _box(mask, margins)
-        share = _blur(mask[box], sigmas)
+    for label, inner in label_boxes(labels).items():
+        box = tuple(
+            slice(max(0, s.start - margin), s.stop + margin) for s, margin in zip(inner.slices, margins, strict=True)
+        )
+        share = _blur(labels[box] == label, sigmas)
         background[box] -= share
         more = share > largest[box]
         largest[box][more] = share[more]
@@ -88,15 +88,6 @@ def _blur(mask: Array, sigmas: Sequence[float]) -> Array:
         if sigma:
             image = sitk.RecursiveGaussian(image, sigma, False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis)
     return sitk.GetArrayFromImage(image)[tuple(slice(length) for length in mask.shape)]
-
-
-def _box(mask: Array, margins: Sequence[int]) -> tuple[slice, ...]:
-    in_plane = np.asarray(mask.any(axis=0))
-    spans = []
-    for found, margin in zip((mask.any(axis=(1, 2)), in_plane.any(axis=1), in_plane.any(axis=0)), margins, strict=True):
-        places = np.flatnonzero(found)
-        spans.append(slice(max(0, int(places[0]) - margin), int(places[-1]) + 1 + margin))
-    return tuple(spans)
 
 
 def _counts(labels: Array) -> Array:
