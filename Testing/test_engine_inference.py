@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from AHNetSegmentLib.engine import inference
+from AHNetSegmentLib.engine import inference, pipeline, returning
 from AHNetSegmentLib.engine.card import Intensity
 from AHNetSegmentLib.engine.errors import Cancelled, DeviceError, ModelError, ResourceError, VolumeError
 from AHNetSegmentLib.engine.image_io import read_volume
 from AHNetSegmentLib.engine.inference import InferenceSettings, segment
+from AHNetSegmentLib.engine.timings import Step, Timings
 from AHNetSegmentLib.engine.volume import Geometry, Region, Volume, crop
 from AHNetSegmentLib.network.settings import AHNetSettings
 from engine_helpers import (
@@ -248,6 +249,43 @@ def test_at_several_scales_the_mean_of_the_probabilities_counts(scales: tuple[fl
     assert (result.labels != plain).mean() > 0.03
 
 
+@pytest.mark.parametrize("depth", [4, 7, 15])
+@pytest.mark.parametrize("scales", [(1.25, 1.6), (1.0, 2.0, 1.3)])
+def test_labels_that_skip_what_is_certain_are_those_of_the_whole_mean(
+    scales: tuple[float, ...], depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = noise_volume((depth, 40, 60), spacing=(1.0, 1.0, 3.0 * 7 / depth))
+    model = random_model(spacing=(3.0, 1.0, 1.0), test_time_scales=scales)
+    with torch.no_grad():
+        model.network.decoder.head.conv.weight.mul_(1e-6)
+    fast = segment(volume, model, EXACT).labels
+    monkeypatch.setattr(pipeline.LabelsOfViews, "fits", lambda grids: False)
+    np.testing.assert_array_equal(fast, segment(volume, model, EXACT).labels)
+    assert len(np.unique(fast)) > 1
+
+
+def test_the_largest_channel_of_several_equal_ones_is_the_first() -> None:
+    logits = torch.randint(0, 3, (2, 5, 16, 16)).float()
+    for layout in (torch.contiguous_format, torch.channels_last):
+        found = returning._largest_channel(logits.contiguous(memory_format=layout))
+        assert torch.equal(found, logits.argmax(dim=1).to(torch.uint8))
+
+
+def test_the_seconds_of_a_run_are_told_by_step_and_view() -> None:
+    model = random_model(spacing=(3.0, 1.0, 1.0), test_time_scales=(1.0, 1.5), test_time_mirroring=True)
+    timings = Timings()
+    timings.add(Step.MODEL, "", 5.0)
+    volume = noise_volume((7, 40, 60), spacing=(1.0, 1.0, 3.0))
+    seconds = segment(volume, model, replace(EXACT, smoothing=1.0), timings=timings).seconds
+    steps = ["reading_model", "preparing", "resampling", "network", "labels", "pieces", "smoothing"]
+    views = [f"network_view_{number}{mirrored}" for number in (1, 2) for mirrored in ("", "_mirrored")]
+    assert [*seconds][: len(steps)] == steps
+    assert {*seconds} == {*steps, *views, "total"}
+    assert sum(seconds[view] for view in views) == pytest.approx(seconds["network"], abs=1e-3)
+    assert sum(seconds[step] for step in steps) == pytest.approx(seconds["total"], abs=1e-3)
+    assert seconds["reading_model"] == 5.0
+
+
 @pytest.mark.parametrize("number", range(48))
 def test_scales_lie_in_plane_and_keep_the_place_whatever_the_orientation(number: int) -> None:
     k, j, i = np.meshgrid(np.arange(12), np.arange(40), np.arange(44), indexing="ij")
@@ -380,11 +418,11 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, kind: str, error: RuntimeEr
     real = inference.Pipeline
 
     class ShortOfMemory(real):  # type: ignore[misc, valid-type]
-        def __init__(self, model, scan, spacing, intensities, device, precision, memory_mb, mirrored) -> None:  # type: ignore[no-untyped-def]
+        def __init__(self, model, scan, spacing, intensities, device, precision, memory_mb, mirrored, timings) -> None:  # type: ignore[no-untyped-def]
             tried.append((device.type, memory_mb))
             self.fails = device.type == kind
             cpu = torch.device("cpu")
-            super().__init__(model, scan, spacing, intensities, cpu, torch.float32, memory_mb, mirrored)
+            super().__init__(model, scan, spacing, intensities, cpu, torch.float32, memory_mb, mirrored, timings)
 
         def write(self, labels, shares, progress=None, *, certainty=False) -> None:  # type: ignore[no-untyped-def]
             if self.fails:

@@ -63,14 +63,24 @@ def _segment(options: argparse.Namespace, stop: _StopRequest) -> None:
     from .image_io import image_name, read_volume, write_labels
     from .inference import segment
     from .package import find_model, load_model
+    from .timings import Step, Timings, where_the_time_went
 
-    model = load_model(find_model(options.model, options.models))
-    volume = read_volume(options.input)
+    timings = Timings()
+    with timings.during(Step.MODEL):
+        model = load_model(find_model(options.model, options.models))
+    with timings.during(Step.VOXELS):
+        volume = read_volume(options.input)
     settings = _settings(options, model, _region(options.box, volume) if options.box else None)
     with ProgressBar("Segmenting", options.quiet) as bar:
-        result = segment(volume, model, settings, lambda done, total: bar.show(done, total) and not stop.asked)
+
+        def on_progress(done: int, total: int) -> bool:
+            return bar.show(done, total) and not stop.asked
+
+        result = segment(volume, model, settings, on_progress, timings)
     output = options.output or Path(f"{image_name(options.input)}.seg.nrrd")
-    write_labels(output, result.labels, result.geometry, result.classes)
+    with timings.during(Step.VOXELS):
+        write_labels(output, result.labels, result.geometry, result.classes)
+    result.seconds = timings.to_dict()
     facts = report.segmentation_report(result, model.card, image_name(options.input))
     if options.report:
         writers = {".html": report_html.write_html, ".csv": report.write_csv}
@@ -78,10 +88,9 @@ def _segment(options: argparse.Namespace, stop: _StopRequest) -> None:
     for warning in result.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     if not options.quiet:
-        for item in result.classes:
-            millilitres = int((result.labels == item.label).sum()) * result.geometry.voxel_ml
-            print(f"{item.name:32s} {millilitres:10.2f} mL")
-        print(f"Written: {output}  ({result.seconds['total']:.1f} s on {result.device}, {result.precision})")
+        for row in facts["runs"][0]["segments"]:
+            print(f"{row['segment']:32s} {row['ml']:10.2f} mL")
+        print(f"Written: {output}  (on {result.device}, {result.precision}, {where_the_time_went(result.seconds)})")
 
 
 def _batch(options: argparse.Namespace, stop: _StopRequest) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,8 +17,9 @@ from .package import Model
 from .pieces import Certainty, keep_best_pieces, words
 from .pipeline import Pipeline, Progress
 from .preprocess import intensity_map
-from .segments import connected_pieces, piece_sizes
+from .segments import connected_pieces, label_boxes, piece_sizes
 from .smoothing import MOST_MM, smooth_labels
+from .timings import Step, Timings
 from .volume import Array, Geometry, Region, Volume, check_volume, crop, network_orientation
 
 TRIES = 3
@@ -65,7 +65,7 @@ class Segmentation:
         classes: what the labels mean: the kept ones, labels ascending.
         region: the box that was looked at.
         probabilities: uint8 (class, k, j, i) in the order of ``classes``, 255 for certain; None unless asked for.
-        seconds: ``network`` and ``total``.
+        seconds: what each step took, parts of it, and ``total``; see :meth:`.timings.Timings.to_dict`.
         device: where it ran.
         precision: the number format that it ran in.
         warnings: sentences about what may be wrong with the result.
@@ -87,7 +87,11 @@ class Segmentation:
 
 
 def segment(
-    volume: Volume, model: Model, settings: InferenceSettings | None = None, progress: Progress | None = None
+    volume: Volume,
+    model: Model,
+    settings: InferenceSettings | None = None,
+    progress: Progress | None = None,
+    timings: Timings | None = None,
 ) -> Segmentation:
     """Segments a volume.
 
@@ -96,6 +100,7 @@ def segment(
         model: a loaded model.
         settings: region, classes, device, precision, memory, what is done to the result.
         progress: called as ``progress(done, total)`` every few slices; returning False stops the run.
+        timings: get what the steps take, beside what they hold already; None: new ones.
 
     Raises:
         VolumeError: the volume or region cannot be segmented.
@@ -106,7 +111,21 @@ def segment(
     """
     settings = settings or InferenceSettings()
     classes = check_settings(settings, model.card)
-    started = time.perf_counter()
+    timings = Timings() if timings is None else timings
+    with timings.during(Step.PREPARING):
+        result = _segment(volume, model, settings, classes, progress, timings)
+    result.seconds = timings.to_dict()
+    return result
+
+
+def _segment(
+    volume: Volume,
+    model: Model,
+    settings: InferenceSettings,
+    classes: tuple[ClassCard, ...],
+    progress: Progress | None,
+    timings: Timings,
+) -> Segmentation:
     whole = Region((0, 0, 0), volume.geometry.size)
     region = settings.region or whole
     _check_region(region, volume)
@@ -137,7 +156,7 @@ def segment(
     for device, memory, remedy in _attempts(choose_device(settings.device), settings.window_memory):
         precision = choose_precision(settings.precision, device)
         try:
-            pipeline = Pipeline(model, scan, spacing, intensities, device, precision, memory, mirrored)
+            pipeline = Pipeline(model, scan, spacing, intensities, device, precision, memory, mirrored, timings)
             weighed = settings.keep_largest is None and bool(model.card.one_piece)
             pipeline.write(labels, shares, progress, certainty=weighed)
             break
@@ -159,10 +178,9 @@ def segment(
     certainty = None
     if pipeline.certainty is not None and pipeline.box is not None:
         certainty = Certainty(pipeline.certainty, orientation, pipeline.box)
-    _finish(result, model.card, settings, certainty)
+    _finish(result, model.card, settings, certainty, timings)
     result.device = str(device)
     result.precision = precision_name(precision)
-    result.seconds = {"network": pipeline.network_seconds, "total": time.perf_counter() - started}
     return result
 
 
@@ -211,22 +229,30 @@ def class_labels(card: ModelCard, wanted: Sequence[str | int]) -> tuple[int, ...
     return tuple(sorted(found))
 
 
-def _finish(result: Segmentation, card: ModelCard, settings: InferenceSettings, certainty: Certainty | None) -> None:
+def _finish(
+    result: Segmentation,
+    card: ModelCard,
+    settings: InferenceSettings,
+    certainty: Certainty | None,
+    timings: Timings,
+) -> None:
     """Does to the labels, in place, what the settings ask for: first the pieces, then the classes, then smoothing."""
     labels = result.labels[result.region.slices]
-    if settings.keep_largest is None:
-        # Before classes are left out: where the others lie tells a piece's worth.
-        _keep_best(result, card, certainty)
-    elif settings.keep_largest:
-        keep_largest_pieces(labels, result.classes)
-    if len(result.classes) < len(card.classes):
-        kept = np.zeros(256, np.uint8)
-        for item in result.classes:
-            kept[item.label] = item.label
-        for plane in labels:
-            plane[...] = kept[plane]
+    with timings.during(Step.PIECES):
+        if settings.keep_largest is None:
+            # Before classes are left out: where the others lie tells a piece's worth.
+            _keep_best(result, card, certainty)
+        elif settings.keep_largest:
+            keep_largest_pieces(labels, result.classes)
+        if len(result.classes) < len(card.classes):
+            kept = np.zeros(256, np.uint8)
+            for item in result.classes:
+                kept[item.label] = item.label
+            for plane in labels:
+                plane[...] = kept[plane]
     if settings.smoothing:
-        labels[...], unchanged = smooth_labels(labels, result.geometry.spacing, settings.smoothing)
+        with timings.during(Step.SMOOTHING):
+            labels[...], unchanged = smooth_labels(labels, result.geometry.spacing, settings.smoothing)
         names = ", ".join(item.name for item in result.classes if item.label in unchanged)
         if names:
             result.warnings.append(f"Too small to be smoothed by {settings.smoothing:g} mm and left as found: {names}.")
@@ -250,13 +276,15 @@ def limit_to_mask(result: Segmentation, mask: Array) -> None:
 
 def keep_largest_pieces(labels: Array, classes: Sequence[ClassCard]) -> None:
     """Removes, in place, all but the largest connected piece (26 neighbours) of each class."""
+    boxes = label_boxes(labels) if classes else {}
     for item in classes:
-        mask = labels == item.label
-        if not mask.any():
+        if item.label not in boxes:
             continue
+        part = labels[boxes[item.label].slices]
+        mask = part == item.label
         pieces = connected_pieces(mask)
         largest = 1 + int(piece_sizes(pieces).argmax())
-        labels[mask & (pieces != largest)] = 0
+        part[mask & (pieces != largest)] = 0
 
 
 def _attempts(device: torch.device, memory_mb: float | None) -> Iterator[tuple[torch.device, float, str]]:

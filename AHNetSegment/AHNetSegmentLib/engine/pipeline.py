@@ -6,23 +6,23 @@ network still needs and the logits of the few that are on their way back.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import tee
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..network.interpolation import LinearAxis, PlaneMap
+from ..network.interpolation import PlaneMap
 from ..network.settings import AHNetSettings
-from ..network.slices import SliceQueue
-from .device import batch_bytes, interpolates_with_low_pass
-from .errors import Cancelled, VolumeError
+from .certainty import CertaintyRecorder
+from .device import batch_bytes
+from .errors import Cancelled
 from .package import Model
-from .preprocess import IntensityMap, ModelGrid, occupied, resize_plane, shrinks
+from .preprocess import IntensityMap, ModelGrid, occupied
+from .returning import LabelsOfViews, Return, mean_of_views
+from .timings import Step, Timings
 from .transport import Transport
 from .volume import Array
 from .windows import STRIDE, Blend, Window, plan_windows
@@ -31,9 +31,7 @@ Progress = Callable[[int, int], bool]
 """Called as ``progress(done, total)`` every few slices; returning False stops the run."""
 
 INPUT_BATCH_VOXELS = 2_000_000
-RETURN_BATCH_BYTES = 32 * 2**20
 AIR_MARGIN = 16
-SMALLEST_PROBABILITY = 1e-30
 KEPT_MB = 768
 """Beyond that, a CPU makes the maps of the first layers twice rather than keep them: a tenth more time, a third less
 memory, which the rest of the machine wants too."""
@@ -89,6 +87,7 @@ class Pipeline:
         precision: its number format.
         memory_mb: what a window may take.
         mirrored: whether the mirror image along the columns counts too.
+        timings: gets what the steps take.
     """
 
     def __init__(
@@ -101,10 +100,11 @@ class Pipeline:
         precision: torch.dtype,
         memory_mb: float,
         mirrored: bool,
+        timings: Timings,
     ) -> None:
         card = model.card
+        self.timings = timings
         self.box = self._searched(scan, intensities.lower, card.network)
-        self.network_seconds = self._fed_seconds = 0.0
         self.certainty: Array | None = None
         if self.box is None:
             return
@@ -132,7 +132,6 @@ class Pipeline:
         """Bytes that windows of a size take in all passes of the network, which run at the same time."""
         return self.passes * self.network.memory_bytes(size, self.batch_bytes, remade=self.remade)
 
-    @torch.inference_mode()
     def write(
         self,
         labels: Array,
@@ -156,26 +155,41 @@ class Pipeline:
         if shares is not None:
             shares = [None if share is None else share[self.box] for share in shares]
         self._count = _Count(2 * sum(look.slices for look in self.looks), progress)
-        if len(self.looks) > 1:
-            grid = self.looks[0].grid.with_plane_of_scan()
-            back = _Return(grid, self.transport, labels, shares, None)
-            found = _mean([self._logits(look, enlarged=True) for look in self.looks], grid.model)
-        else:
-            look = self.looks[0]
-            plane = self.network.last_enlargement(look.chunks[0][0].size)
-            alone = look.is_whole and not self.mirrored
-            # Labels between coarse logits are found faster than the logits themselves; a GPU is faster without looking.
-            direct = plane is not None and shares is None and self.device.type == "cpu"
-            direct = direct and (alone or look.grid.resampled)
-            back = _Return(look.grid, self.transport, labels, shares, plane if direct else None)
-            found = self._logits(look, enlarged=not direct or look.grid.resampled)
-        sure: list[Tensor] = []
-        for logits in found:
-            if certainty:
-                sure.append(logits.float().softmax(dim=1).amax(dim=1).mul_(255).round_().to(torch.uint8).cpu())
-            back.take(logits)
-        back.finish()
-        self.certainty = torch.cat(sure).numpy() if certainty else None
+        recorder = CertaintyRecorder() if certainty else None
+        with self.timings.during(Step.LABELS), torch.inference_mode():
+            if len(self.looks) > 1:
+                self._write_views(labels, shares, recorder)
+            else:
+                self._write_view(labels, shares, recorder)
+            self.certainty = None if recorder is None else recorder.values()
+
+    def _write_views(
+        self, labels: Array, shares: Sequence[Array | None] | None, recorder: CertaintyRecorder | None
+    ) -> None:
+        grids = [look.grid for look in self.looks]
+        views = [self._logits(look, enlarged=True) for look in self.looks]
+        if recorder is not None:
+            views = [recorder.record(view) for view in views]
+        # A GPU is faster without looking where labels are certain.
+        if shares is None and self.device.type == "cpu" and LabelsOfViews.fits(grids):
+            LabelsOfViews(grids, labels).write(views)
+            return
+        grid = grids[0].with_plane_of_scan()
+        Return(grid, self.transport, labels, shares, None).write(mean_of_views(views, grid.model))
+
+    def _write_view(
+        self, labels: Array, shares: Sequence[Array | None] | None, recorder: CertaintyRecorder | None
+    ) -> None:
+        look = self.looks[0]
+        plane = self.network.last_enlargement(look.chunks[0][0].size)
+        alone = look.is_whole and not self.mirrored
+        # Labels between coarse logits are found faster than the logits themselves; a GPU is faster without looking.
+        direct = plane is not None and shares is None and self.device.type == "cpu"
+        direct = direct and (alone or look.grid.resampled)
+        logits = self._logits(look, enlarged=not direct or look.grid.resampled)
+        if recorder is not None:
+            logits = recorder.record(logits)
+        Return(look.grid, self.transport, labels, shares, plane if direct else None).write(logits)
 
     def _logits(self, look: Look, enlarged: bool) -> Iterator[Tensor]:
         """Logits (n, classes, h, w) of a look in slice order."""
@@ -192,38 +206,34 @@ class Pipeline:
             yield blend.result()
 
     def _window_logits(self, look: Look, window: Window, enlarged: bool) -> Iterator[Tensor]:
-        results = self._results(look, window, enlarged)
-        while True:
-            began, fed = time.perf_counter(), self._fed_seconds
-            logits = next(results, None)
-            self.network_seconds += time.perf_counter() - began - (self._fed_seconds - fed)
-            if logits is None:
-                return
+        for logits in self._results(look, window, enlarged):
             yield logits
             self._count.add(len(logits))
 
     def _results(self, look: Look, window: Window, enlarged: bool) -> Iterator[Tensor]:
         """What the network makes of a window, and of its mirror image where the model wants that too."""
+        view = f"view_{1 + self.looks.index(look)}" if self.passes > 1 else ""
 
-        def run(batches: Iterator[Tensor]) -> Iterator[Tensor]:
-            return self.network.run(batches, window.size, self.batch_bytes, enlarged=enlarged, remade=self.remade)
+        def run(batches: Iterator[Tensor], part: str) -> Iterator[Tensor]:
+            size, limit = window.size, self.batch_bytes
+            results = self.network.run(batches, size, limit, enlarged=enlarged, remade=self.remade)
+            return self.timings.each(Step.NETWORK, results, part)
 
         if not self.mirrored:
-            return run(self._batches(look, window))
+            return run(self._batches(look, window), view)
         batches, others = tee(self._batches(look, window))
-        mirrored = run(batch.flip(-1) for batch in others)
-        return ((one + other.flip(-1)) / 2 for one, other in zip(run(batches), mirrored, strict=True))
+        mirrored = run((batch.flip(-1) for batch in others), f"{view}_mirrored")
+        return ((one + other.flip(-1)) / 2 for one, other in zip(run(batches, view), mirrored, strict=True))
 
     def _batches(self, look: Look, window: Window) -> Iterator[Tensor]:
         """The window's slices, resampled and normalised, (n, 1, h, w) on the device."""
         tile = (slice(None), slice(*window.rows), slice(*window.columns))
         at_once = max(1, INPUT_BATCH_VOXELS // _pixels(look.grid))
         for start in range(*window.slices, at_once):
-            began = time.perf_counter()
             stop = min(start + at_once, window.slices[1])
-            batch = self.intensities.apply(look.grid.to_model(self.scan, start, stop)[tile])
-            sent = self.transport.send(batch[:, None])
-            self._fed_seconds += time.perf_counter() - began
+            with self.timings.during(Step.RESAMPLING):
+                batch = self.intensities.apply(look.grid.to_model(self.scan, start, stop)[tile])
+                sent = self.transport.send(batch[:, None])
             yield sent
             self._count.add(stop - start)
 
@@ -247,117 +257,8 @@ class Pipeline:
         return tuple(spans)
 
 
-class _Return:
-    """Takes logits on the model's grid, slice by slice, and writes labels and probabilities on the scan's grid."""
-
-    def __init__(
-        self,
-        grid: ModelGrid,
-        transport: Transport,
-        labels: Array,
-        shares: Sequence[Array | None] | None,
-        coarse: PlaneMap | None,
-    ) -> None:
-        """`coarse`: labels are to be found between logits; unless the scan is resampled, they lack this enlargement."""
-        self.grid = grid
-        self.transport = transport
-        self.labels = labels
-        self.shares = shares
-        self.slices = LinearAxis.same_field(grid.model[0], grid.scan[0]).to(transport.device)
-        self.plane = coarse
-        if coarse is not None and grid.resampled:
-            size, target = grid.model[1:], grid.scan[1:]
-            self.plane = None if shrinks(size, target) else PlaneMap.same_field(size, target)
-        self.queue = SliceQueue()
-        self.written = 0
-        self.finite: Tensor | None = None
-
-    def take(self, logits: Tensor) -> None:
-        """Takes the next slices, (n, classes, h, w), and writes what they complete."""
-        finite = torch.stack(torch.aminmax(logits)).isfinite().all()
-        self.finite = finite if self.finite is None else self.finite & finite
-        self.queue.append(logits)
-        bytes_each = 4 * logits.shape[1] * self.grid.scan[1] * self.grid.scan[2]
-        at_once = max(1, RETURN_BATCH_BYTES // bytes_each)
-        while self.written < self.grid.scan[0]:
-            stop = self.written
-            while stop < min(self.written + at_once, self.grid.scan[0]) and self._complete(stop):
-                stop += 1
-            if stop == self.written:
-                return
-            self._write(self.written, stop)
-            self.written = stop
-            if stop < self.grid.scan[0]:
-                self.queue.let_go(self.slices.needs(stop, stop + 1)[0])
-
-    def finish(self) -> None:
-        """Waits for what is still on its way.
-
-        Raises:
-            VolumeError: the network gave numbers that are not finite.
-        """
-        self.transport.finish()
-        if self.finite is not None and not bool(self.finite):
-            raise VolumeError("The network gave numbers that are not finite; run it again with the precision float32.")
-
-    def _complete(self, scan_slice: int) -> bool:
-        return self.slices.needs(scan_slice, scan_slice + 1)[1] <= self.queue.stop
-
-    def _write(self, start: int, stop: int) -> None:
-        low, high = self.slices.needs(start, stop)
-        logits = self.queue.between(low, high)
-        if self.grid.scan[0] != self.grid.model[0]:
-            logits = self.slices.of_batch(logits, low, start, stop)
-        if self.plane is not None:
-            self._put(self.labels, start, self.plane.largest_channel(logits))
-            return
-        logits = _resized(logits, self.grid.scan[1:])
-        self._put(self.labels, start, logits.argmax(dim=1).to(torch.uint8))
-        if self.shares is not None:
-            scaled = (logits.float().softmax(dim=1) * 255).round_().to(torch.uint8)
-            for share, values in zip(self.shares, scaled[:, 1:].unbind(1), strict=True):
-                if share is not None:
-                    self._put(share, start, values)
-
-    def _put(self, target: Array, start: int, values: Tensor) -> None:
-        place = target[start : start + len(values)]
-
-        def write(found: Tensor) -> None:
-            np.copyto(place, found.numpy())
-
-        self.transport.fetch(values, write)
-
-
 def _pixels(grid: ModelGrid) -> int:
     return grid.model[1] * grid.model[2]
-
-
-def _mean(looks: Sequence[Iterator[Tensor]], shape: Sequence[int]) -> Iterator[Tensor]:
-    """Logits of the mean of looks' probabilities, slice by slice on the grid (D, H, W)."""
-    queues = [SliceQueue() for _ in looks]
-    for number in range(shape[0]):
-        total: Tensor | None = None
-        for queue, logits in zip(queues, looks, strict=True):
-            if queue.stop == number:
-                queue.append(next(logits))
-            seen = queue.between(number, number + 1)
-            found = _resized(seen, shape[1:]).to(seen.device).float().softmax(dim=1)
-            total = found if total is None else total.add_(found)
-            queue.let_go(number + 1)
-        assert total is not None
-        # Logits of the sum are logits of the mean.
-        yield total.clamp_min_(SMALLEST_PROBABILITY).log_()
-    for logits in looks:
-        # To their ends: what comes after their last slices counts them.
-        assert next(logits, None) is None
-
-
-def _resized(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits (n, C, H, W) on another grid in plane."""
-    if shrinks(logits.shape[2:], size):
-        # The low-pass filter exists in float32 only.
-        logits = (logits if interpolates_with_low_pass(logits.device) else logits.cpu()).float()
-    return resize_plane(logits, size)
 
 
 class _Count:

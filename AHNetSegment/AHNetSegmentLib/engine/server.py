@@ -47,6 +47,9 @@ PACE_SECONDS = 0.5
 class Context:
     """What a task may say while it runs, and whether it is to stop.
 
+    Attributes:
+        waited: seconds from the task's command to its beginning: for PyTorch, or for another task's end.
+
     Args:
         tell: sends an event of this task.
     """
@@ -54,8 +57,14 @@ class Context:
     def __init__(self, tell: Callable[..., None]) -> None:
         self._tell = tell
         self._cancel = threading.Event()
+        self._accepted = time.monotonic()
+        self.waited = 0.0
         self._began: tuple[float, int] | None = None
         self._told: tuple[float, int] = (0.0, 0)
+
+    def begin(self) -> None:
+        """The task's turn has come."""
+        self.waited = time.monotonic() - self._accepted
 
     @property
     def cancelled(self) -> bool:
@@ -160,6 +169,7 @@ class Server:
 
     def _run(self, number: int, context: Context, task: Task, arguments: dict[str, Any]) -> None:
         event: dict[str, Any] = {"event": "cancelled"}
+        context.begin()
         try:
             context.check()
             result = json.loads(json.dumps(task(arguments, context), default=_plain))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .errors import OutputError, ResourceError, VolumeError
 from .finetune_tasks import estimate_task, evaluate_task, finetune_task
 from .library_tasks import import_model_task
+from .timings import Step, Timings
 
 if TYPE_CHECKING:
     from .package import Model
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 class Context(Protocol):
     """What a task may say while it runs, and whether it is to stop."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the task waited for its beginning."""
 
     @property
     def cancelled(self) -> bool:
@@ -58,6 +63,9 @@ def segment_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
         ``region``, ``seconds``, ``device``, ``precision``, ``warnings``, ``model`` (name and version), ``segments``
         (label, name, voxels and ml of each class), ``report`` (see :mod:`.report`; None unless asked for).
     """
+    timings = Timings()
+    timings.add(Step.WAITING, "", context.waited)
+    timings.switch(Step.WAITING)
     require_torch()
     import numpy as np
 
@@ -78,20 +86,27 @@ def segment_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
         modality=arguments.get("modality") or "",
     )
     context.state("Loading the model")
+    timings.switch(Step.MODEL)
     model = _MODELS.get(Path(arguments["model"]))
     context.state("Segmenting")
+    timings.switch(Step.VOXELS)
     volume = _read_volume(arguments)
-    result = segment(volume, model, settings, context.progress)
+    result = segment(volume, model, settings, context.progress, timings)
     context.state("Writing the result")
     if arguments.get("mask"):
         limit_to_mask(result, _read_array(arguments["mask"], volume.name))
     folder = Path(arguments["output"])
-    voxels = np.sum([np.bincount(part.ravel(), minlength=256) for part in result.labels], axis=0)
-    return {
+    files = {
         "labels": _write(folder / "labels.npy", result.labels),
         "probabilities": _write(folder / "probabilities.npy", result.probabilities),
+    }
+    timings.switch(Step.REPORT)
+    voxels = np.sum([np.bincount(part.ravel(), minlength=256) for part in result.labels], axis=0)
+    report = segmentation_report(result, model.card, volume.name) if arguments.get("report") else None
+    return {
+        **files,
         "region": {"start": list(result.region.start), "stop": list(result.region.stop)},
-        "seconds": result.seconds,
+        "seconds": timings.to_dict(),
         "device": result.device,
         "precision": result.precision,
         "warnings": result.warnings,
@@ -105,7 +120,7 @@ def segment_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]:
             }
             for item in result.classes
         ],
-        "report": segmentation_report(result, model.card, volume.name) if arguments.get("report") else None,
+        "report": report,
     }
 
 

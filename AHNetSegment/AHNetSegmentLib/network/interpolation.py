@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_MIXED = 255
+MIXED = 255
+"""Stands for no channel; one of that number is taken for none too, which costs time and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -117,17 +118,20 @@ class PlaneMap:
         Interpolated values are convex combinations, so where the same channel is the largest at all four corners it
         is the largest everywhere between them. Only the other places are interpolated, in float32.
         """
-        images = images.permute(0, 2, 3, 1)
-        corners = images.argmax(dim=3).to(torch.uint8)
-        cells = _common_values(corners)
-        found = cells.index_select(1, self.rows.lower).index_select(2, self.columns.lower)
+        found = self.agreed_channel(images)
         flat = found.view(-1)
-        mixed = (flat == _MIXED).nonzero()[:, 0]
-        flat[mixed] = self._largest_at(images, mixed)
+        mixed = (flat == MIXED).nonzero()[:, 0]
+        flat[mixed] = self.values_at(images, mixed).argmax(dim=1).to(torch.uint8)
         return found
 
-    def _largest_at(self, images: Tensor, places: Tensor) -> Tensor:
-        """The largest channel at places in the flattened (n, H, W), from images (n, h, w, C)."""
+    def agreed_channel(self, images: Tensor) -> Tensor:
+        """Which channel is the largest at all four corners around a place, ``MIXED`` where none is: uint8 (n, H, W)."""
+        cells = _common_values(images.permute(0, 2, 3, 1).argmax(dim=3).to(torch.uint8))
+        return cells.index_select(1, self.rows.lower).index_select(2, self.columns.lower)
+
+    def values_at(self, images: Tensor, places: Tensor) -> Tensor:
+        """The interpolated images at places in the flattened (n, H, W), float32 (places, C)."""
+        images = images.permute(0, 2, 3, 1)
         height, width = images.shape[1:3]
         column = places % len(self.columns)
         row = places.div(len(self.columns), rounding_mode="floor")
@@ -142,15 +146,14 @@ class PlaneMap:
                 for columns in (self.columns.lower, self.columns.upper)
             )
             sides.append(left.lerp_(right, self.columns.weight[column, None]))
-        values = sides[0].lerp_(sides[1], self.rows.weight[row, None])
-        return values.argmax(dim=1).to(torch.uint8)
+        return sides[0].lerp_(sides[1], self.rows.weight[row, None])
 
 
 def _common_values(labels: Tensor) -> Tensor:
-    """For each pixel of (n, h, w) the label that it shares with its next row's and column's, else ``_MIXED``."""
+    """For each pixel of (n, h, w) the label that it shares with its next row's and column's, else ``MIXED``."""
     cells = labels.clone()
     for axis in (1, 2):
         before = cells.narrow(axis, 0, cells.shape[axis] - 1)
         after = cells.narrow(axis, 1, cells.shape[axis] - 1)
-        before.masked_fill_(before != after, _MIXED)
+        before.masked_fill_(before != after, MIXED)
     return cells

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..engine.batch import BatchCase, BatchProgress, BatchResult, find_batch_cas
 from ..engine.errors import VolumeError
 from ..engine.inference import InferenceSettings, limit_to_mask, segment
 from ..engine.package import Model
+from ..engine.timings import Step, Timings, where_the_time_went
 from .segmenting import add_probability_volumes, put_result, scan_from_nodes
 from .segments import check_output
 from .transforms import node_name
@@ -51,11 +53,14 @@ def segment_node(
     chosen = InferenceSettings(region=scan.region, **settings)
     if segmentation_node is not None:
         check_output(segmentation_node, model.card.classes, volume_node, replace=replace)
-    result = segment(scan.volume, model, chosen, progress)
-    if scan.mask is not None:
-        limit_to_mask(result, scan.mask)
-    node = put_result(result, scan, volume_node, segmentation_node, replace=replace)
-    add_probability_volumes(result, volume_node)
+    timings = Timings()
+    result = segment(scan.volume, model, chosen, progress, timings)
+    with timings.during(Step.SCENE):
+        if scan.mask is not None:
+            limit_to_mask(result, scan.mask)
+        node = put_result(result, scan, volume_node, segmentation_node, replace=replace)
+        add_probability_volumes(result, volume_node)
+    logging.getLogger(__name__).info("Segmented in %s", where_the_time_went(timings.to_dict()))
     return node
 
 

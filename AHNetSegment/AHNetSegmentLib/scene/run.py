@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import slicer
 from ..engine.card import ClassCard, ModelCard
 from ..engine.errors import AHNetSegmentError
 from ..engine.tasks import geometry_to_dict
+from ..engine.timings import TOTAL, Step, Timings, where_the_time_went
 from ..engine.volume import Array, Region
 from .exchange import Exchange
 from .segmenting import Scan, add_probability_volumes, put_result
@@ -118,7 +119,8 @@ class SegmentRun(WorkerRun):
         Raises:
             AHNetSegmentError: the worker or the temporary folder cannot be used.
         """
-        self._began = time.monotonic()
+        self._timings = Timings()
+        self._timings.switch(Step.VOXELS)
         self._scan, self._volume_node, self._segmentation_node = scan, volume_node, segmentation_node
         self._identity = (volume_node.GetID(), segmentation_node.GetID() if segmentation_node is not None else "")
         kept = settings.classes
@@ -144,18 +146,24 @@ class SegmentRun(WorkerRun):
         assert self._exchange is not None
         assert self._scan is not None
         if self._scan.mask is None:
-            self._compute()
+            self._wait_for_worker()
         else:
             self._exchange.write("mask", self._scan.mask, self._mask_written, self._fail)
 
     def _mask_written(self, path: Path) -> None:
         self._arguments["mask"] = str(path)
+        self._wait_for_worker()
+
+    def _wait_for_worker(self) -> None:
+        self._timings.switch(Step.WAITING)
         self._compute()
 
     def _computed(self, result: dict[str, Any]) -> None:
         if self._over:
             self._settle(self._tell_finished)
             return
+        self._timings.switch(Step.SCENE)
+        self._timings.split(Step.WAITING, result["seconds"])
         try:
             done = self._put(result)
         except AHNetSegmentError as error:
@@ -180,11 +188,14 @@ class SegmentRun(WorkerRun):
         segments = result["report"]["runs"][0]["segments"]
         node = put_result(found, self._scan, self._volume_node, self._segmentation_node, box=_box(segments))
         add_probability_volumes(found, self._volume_node)
+        seconds = self._timings.to_dict()
+        result["report"]["runs"][0]["seconds"] = seconds
+        logging.getLogger(__name__).info("Segmented in %s", where_the_time_went(seconds))
         return Finished(
             node,
             tuple(SegmentVolume(row["segment"], tuple(row["color"]), row["ml"]) for row in segments),
             result["report"],
-            time.monotonic() - self._began,
+            seconds[TOTAL],
             result["device"],
             result["precision"],
             tuple(result["warnings"]),
