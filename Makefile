@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test test-slow test-slicer lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus train-abdomen train-brain clean
+.PHONY: help demo test test-slow test-slicer lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus train-abdomen train-brain bench-tables clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -41,9 +41,14 @@ test-slicer:
 	@PYTHONPATH=Testing "$(PYTHON)" -m in_slicer --slicer "$(SLICER)" $(if $(filter yes,$(INSTALL)),--install) \
 		$(if $(CONFIGURATIONS),--configurations $(CONFIGURATIONS)) -- $(TESTS)
 
-# Against MONAI's AH-Net, with labelled data in ../shared: half an hour, and as long for training at the first call.
+# Against MONAI's AH-Net and nnU-Net's architecture, with labelled data in ../shared: about three quarters of an hour.
+# Some parts alone: make bench BENCH="1 3"; how Dice rises in an hour of training: make bench BENCH="9 --before v1".
 bench: $(INSTALLED) $(VENV)/bench-installed
 	$(BIN)/python Testing/bench/bench.py $(BENCH)
+
+# The README's table of speed and memory, from what make bench has written.
+bench-tables: $(INSTALLED)
+	$(BIN)/python Testing/bench/tables.py
 
 $(VENV)/bench-installed: Testing/bench/requirements.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -r Testing/bench/requirements.txt

@@ -62,7 +62,7 @@ def test_bfloat16_counts_only_where_it_is_faster(
         "_seconds_of_product",
         lambda matrix: bfloat16_seconds if matrix.dtype == torch.bfloat16 else 1.0,
     )
-    monkeypatch.setattr(device_module, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(device_module, "cpu_has_bfloat16", lambda: True)
     device_module._bfloat16_is_faster.cache_clear()
     try:
         assert this_machine().cpu_bfloat16 == faster

@@ -45,7 +45,7 @@ def this_machine() -> Machine:
         cuda=cuda,
         cuda_bfloat16=cuda and torch.cuda.get_device_capability()[0] >= 8,
         mps=torch.backends.mps.is_available(),
-        cpu_bfloat16=_cpu_has_bfloat16() and _bfloat16_is_faster(),
+        cpu_bfloat16=cpu_has_bfloat16() and _bfloat16_is_faster(),
     )
 
 
@@ -94,7 +94,8 @@ def precision_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 natively, however fast."""
     features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return any(bool(features.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
