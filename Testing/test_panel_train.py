@@ -291,6 +291,18 @@ def test_from_scratch_with_a_resnet(panel: Panel, two_cases: Any, tmp_path: Path
     assert (arguments["base"], arguments["resnet"]) == ("", str(weights))
 
 
+def test_whatever_the_resnet_s_file_is_called_start_follows_it(panel: Panel, two_cases: Any, tmp_path: Path) -> None:
+    weights = tmp_path / "RESNET50.PTH"
+    weights.write_bytes(b"weights")
+    panel.add_cases()
+    assert driver.choose(panel.ui.baseSelector, "From scratch, with an ImageNet ResNet-50 file…")
+    assert driver.pump(lambda: not panel.ui.trainButton.enabled, SECONDS)
+    panel.ui.resnetPathEdit.currentPath = str(weights)
+    assert driver.pump(lambda: panel.ui.trainButton.enabled, SECONDS), panel.ui.trainButton.toolTip
+    panel.ui.resnetPathEdit.currentPath = ""
+    assert driver.pump(lambda: not panel.ui.trainButton.enabled, SECONDS)
+
+
 def test_the_curves_move(panel: Panel, two_cases: Any) -> None:
     panel.add_cases()
     panel.start()

@@ -59,6 +59,8 @@ class TrainForm:
         self.list_bases()
         ui.baseSelector.connect("currentIndexChanged(int)", self._on_base_chosen)
         ui.resnetPathEdit.connect("currentPathChanged(QString)", self._on_changed)
+        # Nothing else tells of a path that was emptied.
+        ui.resnetPathEdit.connect("validInputChanged(bool)", self._on_changed)
         ui.trainModalitySelector.connect("currentIndexChanged(int)", self._on_changed)
         ui.newTitleEdit.connect("textChanged(QString)", self._on_changed)
         for name in ("stepsSpinBox", "batchSpinBox", "seedSpinBox"):
