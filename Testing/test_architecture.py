@@ -13,7 +13,7 @@ LIBRARY = Path(__file__).resolve().parents[1] / "AHNetSegment" / "AHNetSegmentLi
 STANDARD = set(sys.stdlib_module_names)
 ALLOWED = {
     "network": {"torch"},
-    "engine": {"torch", "numpy", "SimpleITK", "tomli", "AHNetSegmentLib.network"},
+    "engine": {"torch", "numpy", "SimpleITK", "pydicom", "tomli", "AHNetSegmentLib.network"},
     "scene": {"slicer", "vtk", "qt", "ctk", "numpy", "AHNetSegmentLib.engine", "AHNetSegmentLib.network"},
 }
 

@@ -180,7 +180,7 @@ def test_files_that_cannot_be_used(kind: str, model: Path, tmp_path: Path, capsy
     (dims, size, spacing, matrix, channels), said = BAD_FILES[kind]
     header = MHA.format(dims=dims, size=size, spacing=spacing, matrix=matrix, channels=channels)
     path = tmp_path / "bad.mha"
-    path.write_bytes(header.encode("ascii") + bytes(range(192)))
+    path.write_bytes(header.encode("ascii") + bytes(64 * channels))
     sentence = refused(capsys, "segment", path, "--model", model, "-o", tmp_path / "out.nii.gz")
     assert said in sentence
     assert "bad.mha" in sentence
@@ -279,7 +279,7 @@ def test_a_folder_that_cannot_be_written_loses_nothing(
 def test_a_full_disk_leaves_the_old_result_and_nothing_half_written(
     scan: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = tmp_path / "results" / "out.nii.gz"
+    output = tmp_path / "results" / "out.nrrd"
     assert run("segment", scan, "--model", model, "-o", output) == 0
     before = output.read_bytes()
 
@@ -290,7 +290,7 @@ def test_a_full_disk_leaves_the_old_result_and_nothing_half_written(
     monkeypatch.setattr(sitk, "WriteImage", fill_up)
     assert "no space left" in refused(capsys, "segment", scan, "--model", model, "-o", output)
     assert output.read_bytes() == before
-    assert [path.name for path in output.parent.iterdir()] == ["out.nii.gz"]
+    assert [path.name for path in output.parent.iterdir()] == ["out.nrrd"]
 
 
 def test_stopping_writes_nothing(scan: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

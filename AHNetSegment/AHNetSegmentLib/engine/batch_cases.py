@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import SimpleITK as sitk
-
+from .dicom import is_dicom, read_dicom_header
+from .dicom_stack import DicomSeries, dicom_series, read_dicom_series
 from .errors import VolumeError
 from .files import file_suffix
-from .image_io import IMAGE_SUFFIXES, dicom_series, image_name, read_dicom_series, read_volume
-from .volume import Volume
+from .image_io import IMAGE_SUFFIXES, image_name, label_maps, read_volume
+from .stored_voxels import printable
+from .volume import Volume, check_geometry
 
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-DICOM_PREAMBLE_BYTES = 128
-DICOM_SIGNATURE = b"DICM"
-SERIES_NUMBER = "0020|0011"
 DATA_FILE = re.compile(rb"^(?:ElementDataFile|data ?file)\s*[:=]\s*(\S.*?)\s*$", re.MULTILINE | re.IGNORECASE)
 HEADER_BYTES = 1 << 16
+LABEL_FOLDER = re.compile(r"(labels?|masks?|segmentations?)([-_ ]?(tr|ts))?", re.IGNORECASE)
+IMAGE_FOLDER = re.compile(r"(images?|imgs?|scans?|volumes?)([-_ ]?(tr|ts))?", re.IGNORECASE)
+PASSED_OVER = ("__macosx",)
+"""Folders of another system's file attributes."""
+
 NAME_BYTES = 160
 RESERVED_NAMES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 """What Windows does not take as a file's name, whatever its ending."""
@@ -46,23 +49,27 @@ class BatchCase:
 
 @dataclass(frozen=True)
 class _Source:
-    """An image file or a DICOM series: its path, what its name is made from, its files, the series' in slice order."""
+    """An image file or a DICOM series (`notes` is not None): its path, what its name is made from, its files."""
 
     path: Path
     title: str
     files: tuple[Path, ...]
-    series: tuple[str, ...] = ()
+    notes: tuple[str, ...] | None = None
 
 
-def find_batch_cases(folder: Path, output: Path | None = None) -> list[BatchCase]:
+def find_batch_cases(
+    folder: Path, output: Path | None = None, passed_by: Callable[[str], None] | None = None
+) -> list[BatchCase]:
     """The NIfTI, NRRD and MetaImage files and the DICOM series inside a folder and its subfolders, in their order.
 
-    Segmentations (``.seg.nrrd``) and hidden files are passed over. Files that turn out to be no images are cases,
-    and so are empty folders: they fail when they are read, and the batch reports them.
+    Hidden files, label maps (see :func:`~.image_io.label_maps`; all of a folder ``labels`` beside one ``images``),
+    localizers and what DICOM derives from scans are passed over. Files that turn out to be no images are cases, and
+    so are empty folders: they fail when they are read, and the batch reports them.
 
     Args:
         folder: where to look.
         output: a subfolder that is passed over: the one for the results.
+        passed_by: called with a sentence about the label maps that were passed over, if there are any.
 
     Raises:
         VolumeError: the folder does not exist or holds no case.
@@ -74,7 +81,8 @@ def find_batch_cases(folder: Path, output: Path | None = None) -> list[BatchCase
     passed_over = {root} if output is None else {root, Path(output).resolve()}
     cases: list[BatchCase] = []
     taken: set[str] = set()
-    for source in _sources(root, root, passed_over):
+    labels: list[Path] = []
+    for source in _sources(root, root, passed_over, labels):
         name = safe_name(source.title, taken)
         taken.add(name)
         cases.append(BatchCase(name, partial(_read, source, root), _stamp(source, root)))
@@ -83,6 +91,10 @@ def find_batch_cases(folder: Path, output: Path | None = None) -> list[BatchCase
             f"The folder {folder} holds no volume; choose one with NIfTI, NRRD or MetaImage files or with folders of "
             "DICOM series."
         )
+    if labels and passed_by is not None:
+        shown = ", ".join(_shown(path, root) for path in labels[:3]) + (", …" if len(labels) > 3 else "")
+        what = f"{len(labels)} label maps are" if len(labels) > 1 else "1 label map is"
+        passed_by(f"{what} no scans and passed over: {shown}.".replace("is no scans", "is no scan"))
     return cases
 
 
@@ -100,7 +112,7 @@ def safe_name(text: str, taken: Collection[str] = ()) -> str:
     return unique
 
 
-def _sources(folder: Path, root: Path, passed_over: set[Path]) -> Iterator[_Source]:
+def _sources(folder: Path, root: Path, passed_over: set[Path], labels: list[Path]) -> Iterator[_Source]:
     """What lies inside a folder; each folder that was looked into is added to those that are passed over."""
     title = "_".join(folder.relative_to(root).parts) or root.name
     try:
@@ -108,57 +120,49 @@ def _sources(folder: Path, root: Path, passed_over: set[Path]) -> Iterator[_Sour
     except OSError:
         yield _Source(folder, title, ())
         return
-    folders = [entry for entry in entries if entry.is_dir()]
-    files = [entry for entry in entries if entry not in folders]
+    folders = [entry for entry in entries if entry.is_dir() and entry.name.lower() not in PASSED_OVER]
+    files = [entry for entry in entries if not entry.is_dir()]
     if not entries and folder != root:
         yield _Source(folder, title, ())
-    if any(_is_dicom(file) for file in files):
+    if any(is_dicom(file) for file in files if file_suffix(file) not in IMAGE_SUFFIXES):
         yield from _dicom_sources(folder, title)
-    for file in files:
-        if file_suffix(file) in IMAGE_SUFFIXES and file_suffix(file) != ".seg.nrrd":
+    images = [file for file in files if file_suffix(file) in IMAGE_SUFFIXES]
+    if LABEL_FOLDER.fullmatch(folder.name) and folder != root and _stands_beside_images(folder):
+        no_scans = set(images)
+    else:
+        no_scans = label_maps(images)
+    labels += [file for file in images if file in no_scans and file_suffix(file) != ".seg.nrrd"]
+    for file in images:
+        if file not in no_scans:
             parts = (*folder.relative_to(root).parts, image_name(file))
             yield _Source(file, "_".join(parts), (file, *_data_file(file)))
     for inside in folders:
         if inside.resolve() not in passed_over:
             passed_over.add(inside.resolve())
-            yield from _sources(inside, root, passed_over)
+            yield from _sources(inside, root, passed_over, labels)
+
+
+def _stands_beside_images(folder: Path) -> bool:
+    return any(IMAGE_FOLDER.fullmatch(other.name) and other.is_dir() for other in folder.parent.iterdir())
 
 
 def _dicom_sources(folder: Path, title: str) -> Iterator[_Source]:
-    found = dicom_series(folder)
+    try:
+        found = dicom_series(folder)
+    except VolumeError:
+        # What is wrong with it is said when it is read.
+        found = []
     if not found:
         yield _Source(folder, title, ())
-    for number, files in enumerate(found, start=1):
-        paths = tuple(Path(file) for file in files)
-        shown = title if len(found) == 1 else f"{title}_series{_series_number(files[0]) or number}"
-        yield _Source(folder, shown, paths, tuple(files))
-
-
-def _is_dicom(path: Path) -> bool:
-    suffix = file_suffix(path)
-    if suffix in DICOM_SUFFIXES or suffix in IMAGE_SUFFIXES or path.name.upper() == "DICOMDIR":
-        return suffix in DICOM_SUFFIXES
-    try:
-        with path.open("rb") as file:
-            file.seek(DICOM_PREAMBLE_BYTES)
-            return file.read(len(DICOM_SIGNATURE)) == DICOM_SIGNATURE
-    except OSError:
-        return False
-
-
-def _series_number(file: str) -> str:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
-    try:
-        reader.ReadImageInformation()
-        return str(reader.GetMetaData(SERIES_NUMBER)).strip()
-    except RuntimeError:
-        return ""
+    for number, series in enumerate(found, start=1):
+        paths = tuple(file.path for file in series.files)
+        shown = title if len(found) == 1 else f"{title}_series{series.number or number}"
+        yield _Source(folder, shown, paths, series.notes)
 
 
 def _data_file(header: Path) -> list[Path]:
     """The file with the voxels that belong to a ``.mhd`` or ``.nhdr`` header."""
-    if file_suffix(header) not in (".mhd", ".nhdr"):
+    if file_suffix(header) not in (".mhd", ".nhdr") or not header.is_file():
         return []
     try:
         with header.open("rb") as file:
@@ -194,9 +198,23 @@ def _read(source: _Source, root: Path) -> Volume:
     for path in (source.path, *source.files[:1]):
         path.stat()
     try:
-        return read_dicom_series(source.series, source.path) if source.series else read_volume(source.path)
+        volume = read_volume(source.path) if source.notes is None else _read_series(source)
     except VolumeError as error:
-        raise VolumeError(str(error).replace(str(source.path), _shown(source.path, root))) from error
+        raise VolumeError(_without_root(str(error), root)) from error
+    return replace(volume, notes=tuple(_without_root(note, root) for note in volume.notes))
+
+
+def _read_series(source: _Source) -> Volume:
+    headers = (read_dicom_header(path) for path in source.files)
+    series = DicomSeries(tuple(header for header in headers if header is not None), source.notes or ())
+    volume = read_dicom_series(series, source.path)
+    check_geometry(volume.geometry, volume.name)
+    return volume
+
+
+def _without_root(sentence: str, root: Path) -> str:
+    """A sentence whose paths begin within the folder of the batch, since records are given away."""
+    return sentence.replace(f"{printable(root)}{os.sep}", "").replace(printable(root), printable(root.name))
 
 
 def _shown(path: Path, root: Path) -> str:

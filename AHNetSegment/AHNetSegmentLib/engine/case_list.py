@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..network.settings import IGNORE_LABEL
 from .card import UNCODED, ClassCard
 from .cases import USES, Case, find_cases
-from .errors import RecipeError
+from .errors import RecipeError, VolumeError
 from .image_io import image_name, read_labels
+from .nrrd import is_nrrd, read_nrrd_header
 
 COLUMNS = ("image", "labels", "name", "use", "complete", "group")
 YES, NO = ("1", "yes", "true", "x"), ("", "0", "no", "false")
@@ -176,18 +176,13 @@ def _values(choices: Sequence[ClassChoice], labels: Mapping[str, int], names: Ma
 
 def segment_values(path: Path) -> dict[str, int]:
     """The value of each segment in a ``.seg.nrrd`` by its name in lower case; nothing for other files."""
-    if not path.name.lower().endswith((".nrrd", ".nhdr")) or not path.is_file():
+    if not path.is_file() or not is_nrrd(path):
         return {}
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
-    except RuntimeError:
+        keys = read_nrrd_header(path).keys
+    except VolumeError:
+        # What is wrong with it is said when its voxels are read.
         return {}
-    keys = set(reader.GetMetaDataKeys())
-    numbers = sorted(int(m[1]) for m in (re.fullmatch(r"Segment(\d+)_Name", key) for key in keys) if m)
-    return {
-        reader.GetMetaData(f"Segment{n}_Name").casefold(): int(reader.GetMetaData(f"Segment{n}_LabelValue"))
-        for n in numbers
-        if f"Segment{n}_LabelValue" in keys
-    }
+    numbers = sorted(int(m[1]) for m in (re.fullmatch(r"Segment(\d{1,9})_Name", key) for key in keys) if m)
+    values = {n: keys.get(f"Segment{n}_LabelValue", "") for n in numbers}
+    return {keys[f"Segment{n}_Name"].casefold(): int(values[n]) for n in numbers if re.fullmatch(r"\d{1,9}", values[n])}

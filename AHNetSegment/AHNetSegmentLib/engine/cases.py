@@ -13,7 +13,7 @@ import numpy as np
 
 from ..network.settings import IGNORE_LABEL
 from .errors import RecipeError, VolumeError
-from .image_io import IMAGE_SUFFIXES, image_name, read_labels, read_volume
+from .image_io import IMAGE_SUFFIXES, image_name, label_maps, read_labels, read_volume
 from .volume import Array, Geometry, Volume
 
 AnyCase = TypeVar("AnyCase", bound="LabelledCase")
@@ -172,10 +172,14 @@ def find_cases(folder: Path) -> list[Case]:
     """
     folder = Path(folder)
     labels = {image_name(path): path for path in _images(folder / "labels")}
+    images = _images(folder / "images")
+    no_scans = label_maps(images)
     cases = []
-    for path in _images(folder / "images"):
+    for path in images:
         name = image_name(path)
         if name not in labels:
+            if path in no_scans:
+                continue
             raise RecipeError(f"{path} has no label file in {folder / 'labels'}; add one with the same name.")
         cases.append(Case(name, path, labels[name]))
     if not cases:
@@ -202,7 +206,11 @@ def split_cases(cases: Sequence[AnyCase], validation: Sequence[str]) -> tuple[li
 def _images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_SUFFIXES))
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def _checked(labels: Array, image: Volume, values: Sequence[int]) -> Array:

@@ -98,7 +98,7 @@ def _batch(options: argparse.Namespace, stop: _StopRequest) -> None:
     from .package import find_model, load_model
 
     model = load_model(find_model(options.model, options.models))
-    cases = find_batch_cases(options.input, options.output)
+    cases = find_batch_cases(options.input, options.output, lambda said: print(f"Note: {said}", file=sys.stderr))
     settings = _settings(options, model)
     with ProgressBar("Segmenting", options.quiet) as bar:
 

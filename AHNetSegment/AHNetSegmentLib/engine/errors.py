@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 class AHNetSegmentError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """Base of all errors that a user can cause and mend.
+
+    Its message can be printed and written as UTF-8, whatever bytes the names of files in it are of.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 class VolumeError(AHNetSegmentError):

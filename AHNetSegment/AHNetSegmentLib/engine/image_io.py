@@ -1,11 +1,11 @@
-"""Reading volumes and label maps from files and DICOM folders, writing results, with SimpleITK."""
+"""Reading volumes and label maps from files and DICOM folders, writing results."""
 
 from __future__ import annotations
 
 import errno
-import math
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +13,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from .card import ClassCard
+from .dicom import is_dicom
+from .dicom_stack import dicom_series, read_dicom_file, read_dicom_series
 from .errors import OutputError, VolumeError
 from .files import file_suffix, write_file
-from .headers import is_whole, stored_spacing
+from .metaimage import is_metaimage, read_metaimage
+from .nifti import is_nifti, read_nifti, write_nifti
+from .nrrd import is_nrrd, read_nrrd, read_nrrd_header
+from .stored_voxels import GZIP_SIGNATURE, check_is_file, printable, read_bytes
 from .volume import Array, Geometry, Volume, check_geometry
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -24,14 +29,11 @@ IMAGE_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mh
 WRITTEN_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
 """Endings of the files that results are written to: one file each, which can replace an older one in one step."""
 
-MODALITY = "0008|0060"
-"""DICOM's Modality, ``CT`` for example."""
+SLICER_LABEL_NAME = re.compile(r"(.+[-_. ])?label(s|map)?", re.IGNORECASE)
+"""What Slicer itself takes for a label map by its name."""
 
-IMAGE_POSITION = "0020|0032"
-"""DICOM's Image Position (Patient): the centre of a slice's first voxel, LPS, mm."""
-
-SLICE_TOLERANCE_VOXELS = 0.25
-"""How far a slice may lie off the even grid: one missing slice moves others by about half a slice at least."""
+LABEL_NAME = re.compile(r"(.+)[-_. ](label|labelmap|seg|segmentation|mask)s?", re.IGNORECASE)
+NO_IMAGE = "could not be read as an image; choose a NIfTI, NRRD or MetaImage file or a folder with one DICOM series."
 
 
 def image_name(path: Path) -> str:
@@ -41,39 +43,70 @@ def image_name(path: Path) -> str:
     return name[: -len(suffix)] if suffix else name
 
 
+def label_maps(files: Sequence[Path]) -> set[Path]:
+    """Those image files of a folder that are no scans but label maps, by their ending, segments or name.
+
+    A name tells where it is that of another file with ``-label``, ``_seg``, ``_mask`` and the like added, or where
+    Slicer takes it for that of a label map.
+    """
+    names = {image_name(path).casefold() for path in files}
+    found = set()
+    for path in files:
+        name = image_name(path)
+        part_of = LABEL_NAME.fullmatch(name)
+        if (
+            file_suffix(path) == ".seg.nrrd"
+            or SLICER_LABEL_NAME.fullmatch(name)
+            or (part_of is not None and part_of[1].casefold() in names)
+            or (file_suffix(path) in (".nrrd", ".nhdr") and _has_segments(path))
+        ):
+            found.add(path)
+    return found
+
+
+def _has_segments(path: Path) -> bool:
+    try:
+        return is_nrrd(path) and "Segment0_ID" in read_nrrd_header(path).keys
+    except VolumeError:
+        return False
+
+
 def read_volume(path: Path) -> Volume:
-    """Reads an image file or a folder with one DICOM series.
+    """Reads an image file, a DICOM file with a whole volume, or a folder with one DICOM series.
+
+    What kind of file it is, its content says and not its name.
 
     Raises:
-        VolumeError: it does not exist, is no image or only a part of one, is not three-dimensional with one value per
-            voxel, or has a geometry that cannot be right.
+        VolumeError: it does not exist, is no image or only a part of one, is damaged, is not three-dimensional with
+            one value per voxel, or has a geometry that cannot be right.
     """
     path = Path(path)
     if not path.exists():
         raise VolumeError(f"{path} does not exist; check the path.")
-    if path.is_dir():
-        return _read_dicom_folder(path)
-    _check_header(path)
-    image = _read([str(path)], path)
-    told = image.GetMetaData(MODALITY).strip() if image.HasMetaDataKey(MODALITY) else ""
-    return replace(_to_volume(image, path), modality=told)
+    volume = _read_dicom_folder(path) if path.is_dir() else _read_file(path)
+    volume = replace(volume, name=printable(path), notes=tuple(map(printable, volume.notes)))
+    check_geometry(volume.geometry, volume.name)
+    return volume
 
 
-def dicom_series(folder: Path) -> list[list[str]]:
-    """The files, in the order of their slices, of each DICOM series that lies directly inside a folder."""
-    find = sitk.ImageSeriesReader
-    return [list(find.GetGDCMSeriesFileNames(str(folder), uid)) for uid in find.GetGDCMSeriesIDs(str(folder))]
+def _read_file(path: Path) -> Volume:
+    check_is_file(path)
+    for is_of_kind, read in _READERS:
+        if is_of_kind(path):
+            return read(path)
+    if file_suffix(path) in (".nii", ".nii.gz") and read_bytes(path, count=2) == GZIP_SIGNATURE:
+        raise VolumeError(
+            f"{path} is a gzip file, but holds no NIfTI file or a damaged one; copy or download it again."
+        )
+    raise VolumeError(f"{path} {NO_IMAGE}")
 
 
-def read_dicom_series(files: Sequence[str], folder: Path) -> Volume:
-    """Reads one of the series that :func:`dicom_series` has found in a folder.
-
-    Raises:
-        VolumeError: as :func:`read_volume`.
-    """
-    volume = _to_volume(_read(list(files), folder), folder)
-    _check_slices(volume, files)
-    return replace(volume, modality=_told_modality(files[0]))
+_READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Volume]], ...] = (
+    (is_nrrd, read_nrrd),
+    (is_nifti, read_nifti),
+    (is_dicom, read_dicom_file),
+    (is_metaimage, read_metaimage),
+)
 
 
 def read_labels(path: Path, image: Volume, values: Sequence[int] | None = None) -> Array:
@@ -124,10 +157,13 @@ def write_labels(path: Path, labels: Array, geometry: Geometry, classes: Sequenc
         OutputError: the file cannot be written, or not in the format of its ending; an existing one is left as it was.
     """
     path = Path(path)
-    image = Volume(labels, geometry, path.name).to_sitk()
+    volume = Volume(labels, geometry, path.name)
     if file_suffix(path) == ".seg.nrrd":
+        image = volume.to_sitk()
         _describe_segments(image, labels, classes)
-    _write(path, image)
+        _write(path, volume, image)
+    else:
+        _write(path, volume)
 
 
 def write_volume(path: Path, volume: Volume) -> None:
@@ -136,48 +172,33 @@ def write_volume(path: Path, volume: Volume) -> None:
     Raises:
         OutputError: the file cannot be written, or not in the format of its ending; an existing one is left as it was.
     """
-    _write(Path(path), volume.to_sitk())
+    _write(Path(path), volume)
 
 
-def _write(path: Path, image: sitk.Image) -> None:
+def _write(path: Path, volume: Volume, image: sitk.Image | None = None) -> None:
     if file_suffix(path) not in WRITTEN_SUFFIXES:
         raise OutputError(f"{path} has an ending that cannot be written; choose one of {', '.join(WRITTEN_SUFFIXES)}.")
+    if printable(path) != str(path):
+        raise OutputError(f"{path} is a name that is not UTF-8; choose another name.")
 
     def write(beside: Path) -> None:
-        sitk.WriteImage(image, str(beside), useCompression=True)
-        # ITK's NIfTI writer does not notice when the disk is full.
-        if not is_whole(beside):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if file_suffix(path) in (".nii", ".nii.gz"):
+            write_nifti(beside, volume)
+        else:
+            sitk.WriteImage(image or volume.to_sitk(), str(beside), useCompression=True)
+        # ITK's writers do not notice when the disk is full.
+        try:
+            written = _read_file(beside)
+        except VolumeError as error:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        is_float = volume.array.dtype.kind == "f"
+        if not (
+            np.array_equal(written.array, volume.array, equal_nan=is_float)
+            and written.geometry.same_grid(volume.geometry)
+        ):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     write_file(path, write)
-
-
-def _read(files: list[str], path: Path) -> sitk.Image:
-    try:
-        return sitk.ReadImage(files if len(files) > 1 else files[0])
-    except RuntimeError as error:
-        text = str(error).lower()
-        if "determinant" in text or "orthonormal" in text or "direction" in text:
-            raise VolumeError(
-                f"{path} has a singular direction matrix, or axes that do not stand at right angles; "
-                "correct the axis directions in its header."
-            ) from error
-        if "spacing" in text:
-            raise VolumeError(
-                f"{path} has a zero or negative spacing; correct its header: every spacing must be above zero."
-            ) from error
-        raise VolumeError(
-            f"{path} could not be read as an image; choose a NIfTI, NRRD or MetaImage file or a folder with one DICOM "
-            "series."
-        ) from error
-
-
-def _to_volume(image: sitk.Image, path: Path) -> Volume:
-    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
-        image = image[:, :, :, 0]
-    volume = Volume.from_sitk(image, str(path))
-    check_geometry(volume.geometry, str(path))
-    return volume
 
 
 def _read_dicom_folder(folder: Path) -> Volume:
@@ -187,44 +208,6 @@ def _read_dicom_folder(folder: Path) -> Volume:
     if len(series) > 1:
         raise VolumeError(f"{folder} holds {len(series)} DICOM series; choose a folder that holds exactly one.")
     return read_dicom_series(series[0], folder)
-
-
-def _check_slices(volume: Volume, files: Sequence[str]) -> None:
-    """Raises VolumeError where DICOM slices do not lie on the even grid that ITK makes of any series."""
-    if len(files) != volume.geometry.size[2]:
-        return
-    reader = sitk.ImageFileReader()
-    lps_to_ijk = np.linalg.inv(volume.geometry.ijk_to_lps())
-    for number, file in enumerate(files):
-        reader.SetFileName(file)
-        reader.ReadImageInformation()
-        if not reader.HasMetaDataKey(IMAGE_POSITION):
-            return
-        position = [float(value) for value in reader.GetMetaData(IMAGE_POSITION).split("\\")]
-        offset = (lps_to_ijk @ np.array([*position, 1.0]))[:3] - (0, 0, number)
-        if np.abs(offset).max() > SLICE_TOLERANCE_VOXELS:
-            raise VolumeError(
-                f"{volume.name} has slices that are missing, unevenly spaced or tilted; add the missing files, or load "
-                "the series in 3D Slicer and export it as one resampled volume."
-            )
-
-
-def _told_modality(file: str) -> str:
-    """DICOM's Modality of a file; empty where it says none."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
-    reader.ReadImageInformation()
-    return reader.GetMetaData(MODALITY).strip() if reader.HasMetaDataKey(MODALITY) else ""
-
-
-def _check_header(path: Path) -> None:
-    """Raises VolumeError for what the readers would mend or miss silently: see :mod:`.headers`."""
-    if any(not (math.isfinite(value) and value > 0) for value in stored_spacing(path)):
-        raise VolumeError(
-            f"{path} has a zero or negative spacing; correct its header: every spacing must be above zero."
-        )
-    if not is_whole(path):
-        raise VolumeError(f"{path} is cut off: voxels are missing at its end; copy or download the file again.")
 
 
 def _describe_segments(image: sitk.Image, labels: Array, classes: Sequence[ClassCard]) -> None:

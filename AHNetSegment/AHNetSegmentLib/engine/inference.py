@@ -140,7 +140,7 @@ def _segment(
         geometry=volume.geometry,
         classes=classes,
         region=region,
-        warnings=doubts(volume, model.card, settings.modality, settings.region),
+        warnings=[*volume.notes, *doubts(volume, model.card, settings.modality, settings.region)],
         intensity=chosen.words,
     )
     if settings.probabilities:

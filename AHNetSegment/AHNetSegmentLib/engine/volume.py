@@ -25,6 +25,11 @@ SAME_GRID_VOXELS = 0.1
 NIfTI keeps orientations in float32: a label map and the DICOM series that it belongs to differ by some hundredths."""
 
 
+LARGEST_SPACING_MM, LARGEST_EXTENT_MM, LARGEST_LITRES = 100.0, 3000.0, 2000.0
+"""Beyond these a volume is no scan of a body, but its unit of length is another than mm.
+
+A scan of 1000 mm a voxel that was resampled to a model's spacing would take all of the memory."""
+
 DIRECTION_TOLERANCE = 1e-2
 """How far the length of an axis direction may be from one: headers written with few digits are welcome."""
 
@@ -96,12 +101,14 @@ class Volume:
         geometry: of ``array.shape`` reversed.
         name: what messages call it: a node's or a file's name.
         modality: DICOM's Modality of it, ``CT`` for example; empty: unknown.
+        notes: sentences about what its file leaves open, or about what was left out when it was read.
     """
 
     array: Array
     geometry: Geometry
     name: str = "volume"
     modality: str = ""
+    notes: tuple[str, ...] = ()
 
     def to_sitk(self) -> sitk.Image:
         """A SimpleITK image with the same voxels and geometry."""
@@ -132,7 +139,10 @@ class Volume:
 
 
 def check_geometry(geometry: Geometry, name: str) -> None:
-    """Raises VolumeError unless spacing is positive and the axis directions are independent and of length one."""
+    """Raises VolumeError unless the grid can be that of a scan.
+
+    Spacings are positive, axis directions independent and of length one, and it is not larger than a body.
+    """
     spacing = np.asarray(geometry.spacing, float)
     if not np.isfinite(spacing).all() or (spacing <= 0).any():
         shown = " × ".join(f"{value:g}" for value in geometry.spacing)
@@ -147,6 +157,14 @@ def check_geometry(geometry: Geometry, name: str) -> None:
         )
     if not np.isfinite(np.asarray(geometry.origin, float)).all():
         raise VolumeError(f"{name} has an origin that is no number; correct its header.")
+    extent = spacing * geometry.size
+    litres = geometry.voxel_ml * float(np.prod(np.asarray(geometry.size, float))) / 1000
+    if spacing.max() > LARGEST_SPACING_MM or extent.max() > LARGEST_EXTENT_MM or litres > LARGEST_LITRES:
+        sides = " × ".join(f"{mm:.4g}" for mm in extent)
+        raise VolumeError(
+            f"{name} is {sides} mm large, more than any body: its spacing of "
+            f"{' × '.join(f'{mm:.4g}' for mm in spacing)} is probably not in mm; correct its header."
+        )
 
 
 def check_volume(volume: Volume) -> None:
@@ -278,4 +296,4 @@ def crop(volume: Volume, region: Region) -> Volume:
         (float(origin[0]), float(origin[1]), float(origin[2])),
         geometry.direction,
     )
-    return Volume(volume.array[region.slices], part, volume.name, volume.modality)
+    return Volume(volume.array[region.slices], part, volume.name, volume.modality, volume.notes)
