@@ -58,6 +58,10 @@ SPACING_TOLERANCE = 1e-3
 OTHER_ORIENTATION_VOXELS = 0.25
 """From here on a quaternion and a matrix say different things, and not only with different rounding."""
 
+HALF_TURN = 1e-7
+"""Below this square, the first component of a quaternion is the rounding of the others: the limit of the format's own
+``nifti_quatern_to_mat44``."""
+
 SHEAR_TOLERANCE = 1e-4
 """Grids whose axes are this near to right angles have a quaternion that says the same as their matrix."""
 
@@ -354,10 +358,11 @@ def _from_quaternion(header: NiftiHeader, path: Path) -> Array:
     square = b * b + c * c + d * d
     if square > 1 + 1e-3:
         raise damaged_header(path, "its orientation (qform) is no rotation")
-    a = math.sqrt(max(0.0, 1 - square))
-    if a < 1e-4:
+    a = 0.0
+    if 1 - square < HALF_TURN:
         b, c, d = (value / math.sqrt(square) for value in (b, c, d))
-        a = 0.0
+    else:
+        a = math.sqrt(1 - square)
     rotation = np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
