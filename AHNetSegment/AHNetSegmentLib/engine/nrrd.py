@@ -73,8 +73,8 @@ SAME_FIELDS = {
 TO_LPS = {
     "right-anterior-superior": (-1.0, -1.0, 1.0),
     "ras": (-1.0, -1.0, 1.0),
-    "left-anterior-superior": (-1.0, 1.0, 1.0),
-    "las": (-1.0, 1.0, 1.0),
+    "left-anterior-superior": (1.0, -1.0, 1.0),
+    "las": (1.0, -1.0, 1.0),
 }
 SPATIAL_KINDS = {"domain", "space", "???", "none"}
 TIME_KINDS = {"time"}
