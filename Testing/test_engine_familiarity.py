@@ -18,7 +18,7 @@ from AHNetSegmentLib.engine import build, inference
 from AHNetSegmentLib.engine.card import Intensity, ModelCard, read_card
 from AHNetSegmentLib.engine.cases import Case, find_cases
 from AHNetSegmentLib.engine.errors import Cancelled, ModelError, VolumeError
-from AHNetSegmentLib.engine.familiarity import doubts, measure_known, spacing_warnings
+from AHNetSegmentLib.engine.familiarity import doubts, looks_like_ct, measure_known, spacing_warnings
 from AHNetSegmentLib.engine.image_io import read_volume
 from AHNetSegmentLib.engine.package import find_model
 from AHNetSegmentLib.engine.training_progress import TrainingOptions
@@ -353,3 +353,30 @@ def test_old_cards_are_read_and_the_question_needs_no_torch(tmp_path: Path) -> N
     code = "import sys; sys.modules['torch'] = None; from AHNetSegmentLib.engine import familiarity"
     done = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("padding", [-1, -1000, -1024, -2000, -32768])
+def test_an_mr_that_is_padded_with_one_number_is_no_ct(padding: int) -> None:
+    model = replace(KINDS["cardiac-cine"], known={"below_zero": [0.0, 0.0], "cases": 1})
+    volume = head()
+    array = volume.array.astype(np.int16)
+    array[:, : array.shape[1] // 3] = padding
+    assert not looks_like_ct(replace(volume, array=array))
+    assert doubts(replace(volume, array=array), model) == []
+
+
+@pytest.mark.parametrize("lowest", [-3024, -1024, -1000, -500, -125])
+def test_a_ct_that_is_padded_or_cut_off_below_is_still_one(lowest: int) -> None:
+    volume = trunk()
+    array = volume.array.clip(max(lowest, -1024), None)
+    array[:, :60] = lowest
+    assert looks_like_ct(replace(volume, array=array))
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 255), (0, 1, 2, 3), (0, 2000)])
+def test_a_label_map_in_the_place_of_a_scan_is_told(values: tuple[int, ...]) -> None:
+    volume = head()
+    labels = np.asarray(values, np.int16)[np.digitize(volume.array, np.linspace(200, 600, len(values) - 1))]
+    assert (labels == 0).mean() > 0.3
+    (found,) = doubts(replace(volume, array=labels), KINDS["cardiac-cine"])
+    assert "looks like a label map" in found

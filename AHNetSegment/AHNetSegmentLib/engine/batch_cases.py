@@ -19,7 +19,7 @@ from .image_io import IMAGE_SUFFIXES, image_name, label_maps, read_volume
 from .stored_voxels import printable
 from .volume import Volume, check_geometry
 
-DATA_FILE = re.compile(rb"^(?:ElementDataFile|data ?file)\s*[:=]\s*(\S.*?)\s*$", re.MULTILINE | re.IGNORECASE)
+DATA_FILE = re.compile(rb"^(?:ElementDataFile|data ?file)[ \t]*[:=]([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
 HEADER_BYTES = 1 << 16
 LABEL_FOLDER = re.compile(r"(labels?|masks?|segmentations?)([-_ ]?(tr|ts))?", re.IGNORECASE)
 IMAGE_FOLDER = re.compile(r"(images?|imgs?|scans?|volumes?)([-_ ]?(tr|ts))?", re.IGNORECASE)
@@ -167,7 +167,7 @@ def _data_file(header: Path) -> list[Path]:
     try:
         with header.open("rb") as file:
             found = DATA_FILE.search(file.read(HEADER_BYTES))
-        return [header.with_name(found[1].decode())] if found else []
+        return [header.with_name(found[1].strip().decode())] if found else []
     except (OSError, ValueError):
         return []
 

@@ -36,6 +36,12 @@ PIECES_MM = 100.0
 BRIGHTNESS_MARGIN = 0.2
 """How far outside the known range the quartiles may lie, as shares of the way from dark to bright."""
 
+PADDING_SHARE, SHARE_OF_FAT = 0.02, 0.01
+"""From which share of the voxels on the lowest value is padding, and how much of a CT lies below -20 HU besides."""
+
+LARGEST_LABEL = 64
+"""No scan has 0 in most of its voxels and nothing above this."""
+
 NOT_TELLING = {"", "OT", "SC", "SEG", "REG"}
 """DICOM modalities that do not say how the values came about."""
 
@@ -97,6 +103,8 @@ def doubts(volume: Volume, card: ModelCard, modality: str | None = None, region:
         region: the voxels that are segmented. Their extent counts as the field of view; the scale of the values is
             taken from the whole volume, since the air that tells it lies outside most regions.
     """
+    if _looks_like_labels(_sample(volume.array)):
+        return [f"{volume.name} looks like a label map (a few whole numbers, most of them 0): choose its scan."]
     if not card.known:
         return spacing_warnings(volume, card)
     named = (modality or volume.modality).strip().upper()
@@ -182,14 +190,29 @@ def looks_like_ct(volume: Volume) -> bool:
 
 
 def _looks_like_ct(values: Array, below_zero: Sequence[float] | None) -> bool:
-    """Whether values are those of a CT: air near -1000 HU beside soft tissue, or many whole numbers below zero."""
+    """Whether values are those of a CT: air near -1000 HU beside soft tissue, or many whole numbers below zero.
+
+    One number outside the field of view is no air: an MR may be padded with -1, or with -1000 like a CT. A CT, also one
+    whose air was cut off to one number, has fat and the edges of the body below zero as well.
+    """
+    inside = values[values > values.min()] if (values == values.min()).mean() > PADDING_SHARE else values
+    if not (inside < -20).mean() > SHARE_OF_FAT:
+        return False
     air = (((values > -1100) & (values < -900)) | (values < -1900)).mean()
     soft_tissue = ((values > -200) & (values < 300)).mean()
     if air > 0.02 and soft_tissue > 0.05 and np.percentile(values, 99) < 3000:
         return True
     wide = float(np.subtract(*np.percentile(values, (99, 1)))) > 50
     usual = below_zero[1] if below_zero else 0.0
-    return bool(wide and (values == np.rint(values)).all() and (values < 0).mean() > usual + 0.1)
+    return bool(wide and (values == np.rint(values)).all() and (inside < 0).mean() > usual + 0.1)
+
+
+def _looks_like_labels(values: Array) -> bool:
+    """Whether values are those of a label map: small whole numbers, or two of them, and 0 the most frequent one."""
+    if not values.size or values.min() != 0 or (values != np.rint(values)).any():
+        return False
+    found, counts = np.unique(values, return_counts=True)
+    return (found[-1] <= LARGEST_LABEL or len(found) == 2) and int(counts.argmax()) == 0
 
 
 def _extent_doubts(part: Volume, card: ModelCard, is_region: bool) -> list[str]:

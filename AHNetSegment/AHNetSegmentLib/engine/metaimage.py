@@ -18,7 +18,8 @@ from .stored_voxels import array_from_text, as_array, cut_off, damaged_header, e
 from .volume import Array, Geometry, Volume
 
 HEADER_BYTES = 1 << 20
-LINE = re.compile(r"\s*([A-Za-z][\w.-]*)\s*[=:]\s*(.*?)\s*")
+SEPARATOR = re.compile(r"[=:]")
+KEY = re.compile(r"[A-Za-z][\w.-]*")
 FIRST_KEY = re.compile(rb"\s*(ObjectType|NDims|Comment|ObjectSubType|TransformType)\s*[=:]")
 TYPES = {
     "MET_CHAR": "i1",
@@ -129,15 +130,15 @@ def _read_header(path: Path) -> MetaHeader:
         place = end + 1
         if not line.strip():
             continue
-        found = LINE.fullmatch(line)
-        if found is None:
+        key, *rest = (part.strip() for part in SEPARATOR.split(line, maxsplit=1))
+        if not rest or not KEY.fullmatch(key):
             raise damaged_header(path, f"it has the line {line[:40]!r}")
-        if found[1] in keys and found[1] != "Comment":
-            raise damaged_header(path, f"it says {found[1]} twice")
-        keys[found[1]] = found[2]
-        if found[1] == "ElementDataFile":
+        if key in keys and key != "Comment":
+            raise damaged_header(path, f"it says {key[:40]} twice")
+        keys[key] = rest[0]
+        if key == "ElementDataFile":
             files: tuple[str, ...] = ()
-            if found[2].upper().startswith("LIST"):
+            if rest[0].upper().startswith("LIST"):
                 text = content[place:].decode("utf-8", "surrogateescape")
                 files = tuple(name.strip() for name in text.splitlines() if name.strip())
             return MetaHeader(keys, place, files)
