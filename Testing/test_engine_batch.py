@@ -32,6 +32,17 @@ from AHNetSegmentLib.engine.image_io import read_volume, write_volume
 from AHNetSegmentLib.engine.inference import InferenceSettings
 from AHNetSegmentLib.engine.package import save_model
 from AHNetSegmentLib.engine.volume import Geometry, Volume
+from case_files import (
+    DOSE,
+    SECONDARY_CAPTURE,
+    SEGMENTATION,
+    change,
+    dataset_of,
+    phantom,
+    save,
+    write_nifti_file,
+    write_series,
+)
 from engine_helpers import OBLIQUE, brightness_model, expected_labels, object_volume, random_model
 
 TESTING = Path(__file__).resolve().parent
@@ -613,3 +624,81 @@ class TestCommandLine:
         with pytest.raises(SystemExit):
             cli.main(["batch", "--help"])
         assert "batch.csv" in capsys.readouterr().out
+
+
+class TestWhatIsNoScan:
+    def test_label_maps_beside_scans_are_passed_over_and_named(self, tmp_path: Path) -> None:
+        for name in ("c1/scan", "c1/scan-label", "c2/t1", "c2/t1_seg", "c2/t1_mask", "c3/x-label", "c4/liver_mask"):
+            write_volume(tmp_path / f"{name}.nrrd", shifted(0))
+        for name in ("images/a", "labels/a", "masks/a"):
+            write_volume(tmp_path / "set" / f"{name}.nii.gz", shifted(0))
+        segments = {"Segment0_ID": "S1", "Segment0_Name": "Liver", "Segment0_LabelValue": "1"}
+        image = shifted(0).to_sitk()
+        for key, value in segments.items():
+            image.SetMetaData(key, value)
+        (tmp_path / "c5").mkdir()
+        sitk.WriteImage(image, str(tmp_path / "c5" / "drawn.nrrd"))
+        said: list[str] = []
+        names = [case.name for case in find_batch_cases(tmp_path, None, said.append)]
+        # A mask that no scan lies beside may be a scan that somebody called so.
+        assert names == ["c1_scan", "c2_t1", "c4_liver_mask", "set_images_a"]
+        (told,) = said
+        assert told.startswith("7 label maps are no scans and passed over: c1/scan-label.nrrd, c2/t1_mask.nrrd, c2/")
+
+    def test_hidden_files_and_those_of_another_system_are_passed_over(self, tmp_path: Path) -> None:
+        write_volume(tmp_path / "c.nrrd", shifted(0))
+        for name in ("._c.nrrd", "__MACOSX/c.nrrd", ".hidden/c.nrrd"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(b"\0\5\26\7")
+        assert [case.name for case in find_batch_cases(tmp_path)] == ["c"]
+
+    def test_what_dicom_derives_from_a_scan_is_no_case(self, tmp_path: Path) -> None:
+        write_series(tmp_path / "ct")
+        for number, sop_class in enumerate((SEGMENTATION, DOSE, SECONDARY_CAPTURE)):
+            derived = dataset_of(phantom()[:2], f"1.2.4.{number}", sop_class=sop_class, series=f"1.2.4.{number}")
+            save(derived, tmp_path / "ct" / f"derived{number}.dcm")
+        save(dataset_of(phantom()[:2], "1.2.5", sop_class=SEGMENTATION, series="1.2.5"), tmp_path / "seg" / "s.dcm")
+        ct, seg = find_batch_cases(tmp_path)
+        volume = ct.read()
+        np.testing.assert_array_equal(volume.array, phantom())
+        assert "ct holds a DICOM segmentation too: it was left out." in volume.notes
+        with pytest.raises(VolumeError, match="^seg holds no scan but a DICOM segmentation"):
+            seg.read()
+
+    def test_nothing_of_the_folders_above_the_batch_is_in_its_messages(self, tmp_path: Path) -> None:
+        write_series(tmp_path / "jane" / "ct")
+        change(tmp_path / "jane" / "ct" / "IM004.dcm", PixelSpacing=None)
+        write_nifti_file(tmp_path / "jane" / "b.nii", phantom(), sform=(1, np.eye(4)), pixdim=(2, 2, 2))
+        (tmp_path / "jane" / "c.mhd").write_text(
+            "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_CHAR\n"
+            "ElementSpacing = 1 1 1\nElementDataFile = gone.raw\n"
+        )
+        result = run(tmp_path / "jane", tmp_path / "out")
+        told = [
+            record.error + " ".join(record.report["runs"][0]["warnings"] if record.report else ())
+            for record in result.records
+        ]
+        assert [record.status for record in result.records] == ["done", "failed", "failed"]
+        assert told[0].startswith("b.nii has two spacings")
+        assert told[1].startswith("c.mhd is only a header; gone.raw, the file of its voxels, is missing")
+        assert told[2].startswith("ct/IM004.dcm does not say its Pixel Spacing")
+        assert str(tmp_path) not in " ".join(told)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+    def test_pipes_and_names_that_are_no_text_cost_one_case_each(self, tmp_path: Path) -> None:
+        folder = tmp_path / "study"
+        write_volume(folder / "good.nrrd", shifted(0))
+        for name in ("pipe.nrrd", "pipe.mhd", "pipe.dcm", "pipe"):
+            os.mkfifo(folder / name)
+        odd = os.fsencode(folder) + b"/scan\xff.nrrd"
+        shutil.copy(folder / "good.nrrd", odd)
+        Path(os.fsdecode(os.fsencode(folder) + b"/bad\xff.nrrd")).write_bytes(b"nothing")
+        result = run(folder, tmp_path / "out")
+        assert {record.name: record.status for record in result.records} == {
+            "bad": "failed",
+            "good": "done",
+            "pipe": "failed",
+            "pipe-2": "failed",
+            "scan": "done",
+        }
+        assert all("is no regular file" in record.error for record in result.records if record.name.startswith("pipe"))

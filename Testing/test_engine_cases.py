@@ -14,6 +14,7 @@ from AHNetSegmentLib.engine.errors import AHNetSegmentError, RecipeError, Volume
 from AHNetSegmentLib.engine.finetune_tasks import job_classes
 from AHNetSegmentLib.engine.image_io import write_labels, write_volume
 from AHNetSegmentLib.engine.volume import Geometry, Volume
+from case_files import write_nifti_file
 from engine_helpers import classes
 
 GEOMETRY = Geometry((7, 6, 5), (1.0, 1.5, 3.0), (-10.0, 4.0, 2.0))
@@ -188,3 +189,28 @@ def test_each_kind_of_case_reads_the_same_and_notices_changes(folder: Path) -> N
     np.save(folder / "labels.npy", labels(1)[:2])
     with pytest.raises(VolumeError, match="start the training anew"):
         stored.read_labels(stored.read_image(), (0, 1, 2))
+
+
+def test_hidden_files_and_label_maps_among_the_images_are_no_cases(tmp_path: Path) -> None:
+    image = Volume(np.arange(np.prod(GEOMETRY.shape), dtype=np.float32).reshape(GEOMETRY.shape), GEOMETRY)
+    write_volume(tmp_path / "images" / "c.nrrd", image)
+    write_volume(tmp_path / "images" / "c-label.nrrd", image)
+    write_labels(tmp_path / "labels" / "c.nrrd", labels(1), GEOMETRY)
+    for name in ("images/._c.nrrd", "images/.c.nrrd", "labels/._c.nrrd", "labels/.DS_Store"):
+        (tmp_path / name).write_bytes(bytes(100))
+    (tmp_path / "images" / "folder.nrrd").mkdir()
+    (case,) = read_cases(tmp_path)
+    assert (case.name, case.image.name, case.labels.name) == ("c", "c.nrrd", "c.nrrd")
+    write_volume(tmp_path / "images" / "d.nrrd", image)
+    with pytest.raises(RecipeError, match="d.nrrd has no label file"):
+        read_cases(tmp_path)
+
+
+def test_what_the_images_leave_open_is_said(tmp_path: Path) -> None:
+    array = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    write_nifti_file(tmp_path / "a.nii", array, pixdim=(2, 2, 2), sform=(1, np.eye(4)))
+    write_nifti_file(tmp_path / "l.nii", (array == 1).astype(np.uint8), pixdim=(2, 2, 2), sform=(1, np.eye(4)))
+    said: list[str] = []
+    label_cases(read_cases(table(tmp_path, "a.nii,l.nii")), None, classes(1), say=said.append)
+    assert len(said) == 1
+    assert "a.nii has two spacings" in said[0]

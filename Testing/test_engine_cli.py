@@ -17,6 +17,7 @@ from AHNetSegmentLib.engine.image_io import read_volume, write_volume
 from AHNetSegmentLib.engine.inference import InferenceSettings, segment
 from AHNetSegmentLib.engine.package import load_model, save_model
 from AHNetSegmentLib.engine.volume import Geometry, Volume
+from case_files import write_nifti_file
 from engine_helpers import OBLIQUE, card, noise_volume, random_model
 
 
@@ -303,3 +304,28 @@ def test_a_card_without_figures_is_listed_too(model: Path, capsys: pytest.Captur
     assert card().figures == {}
     assert run("models", model) == 0
     assert "Mean Dice" not in capsys.readouterr().out
+
+
+def test_a_result_on_a_sheared_grid_lies_there_in_every_format(model: Path, tmp_path: Path) -> None:
+    matrix = np.array([[1.0, 0, 0, 5], [0, 1, 0.5, 6], [0, 0, 2, 7], [0, 0, 0, 1]])
+    volume = noise_volume((9, 33, 28))
+    sheared = Volume(volume.array, Geometry.from_matrix(matrix, volume.geometry.size))
+    write_volume(tmp_path / "sheared.nrrd", sheared)
+    for suffix in (".nii.gz", ".seg.nrrd", ".mha"):
+        output = tmp_path / f"out{suffix}"
+        assert run("segment", tmp_path / "sheared.nrrd", "--model", model, "-o", output, "--quiet") == 0
+        assert sheared.geometry.largest_offset(read_volume(output).geometry) < 1e-3
+
+
+def test_what_a_file_leaves_open_is_a_warning(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    array = noise_volume((9, 33, 28)).array.astype(np.int16)
+    path = write_nifti_file(tmp_path / "a.nii.gz", array, pixdim=(2, 2, 4), sform=(1, np.diag([1.0, 1, 2, 1])))
+    assert run("segment", path, "--model", model, "-o", tmp_path / "out.nrrd", "--quiet") == 0
+    assert "Warning: " + str(path) + " has two spacings" in capsys.readouterr().err
+
+
+def test_what_is_larger_than_a_body_is_refused(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    array = noise_volume((10, 16, 18)).array.astype(np.int16)
+    matrix = np.diag([1000.0, 1000.0, 2000.0, 1.0])
+    path = write_nifti_file(tmp_path / "a.nii.gz", array, pixdim=(1000, 1000, 2000), sform=(1, matrix))
+    assert "more than any body" in refused(capsys, "segment", path, "--model", model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -99,6 +99,7 @@ def label_cases(
     choices: Sequence[ClassChoice] | None,
     classes: Sequence[ClassCard],
     complete: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> list[Case]:
     """The cases with their values named: which label each value has, and which classes each case labels.
 
@@ -108,6 +109,7 @@ def label_cases(
         classes: of the model.
         complete: every case labels every class that is chosen. Otherwise a case labels those that it has a voxel of,
             and all of them where the table says that it is complete.
+        say: called with what the images leave open: their volumes' notes.
 
     Raises:
         RecipeError: a value belongs to two classes, or a value or a segment's name occurs in no label map.
@@ -121,7 +123,11 @@ def label_cases(
         values = {label: label for label in labels.values()}
         if choices is not None:
             values = _values(choices, labels, names)
-        present = {int(value) for value in np.unique(read_labels(case.labels, case.read_image()))} - {0, IGNORE_LABEL}
+        image = case.read_image()
+        if say is not None:
+            for note in image.notes:
+                say(note)
+        present = {int(value) for value in np.unique(read_labels(case.labels, image))} - {0, IGNORE_LABEL}
         found |= {str(value) for value in present} | set(names)
         labelled = tuple(sorted({values[value] for value in present & set(values)}))
         if complete or case.labelled is None:

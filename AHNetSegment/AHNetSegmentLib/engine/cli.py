@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import __version__
 from . import cli_finetune, cli_library
-from .cli_finetune import chosen_classes
+from .cli_finetune import chosen_classes, warn
 from .errors import AHNetSegmentError, Cancelled, RecipeError, VolumeError
 from .progress import ProgressBar
 
@@ -98,7 +98,7 @@ def _batch(options: argparse.Namespace, stop: _StopRequest) -> None:
     from .package import find_model, load_model
 
     model = load_model(find_model(options.model, options.models))
-    cases = find_batch_cases(options.input, options.output, lambda said: print(f"Note: {said}", file=sys.stderr))
+    cases = find_batch_cases(options.input, options.output, warn)
     settings = _settings(options, model)
     with ProgressBar("Segmenting", options.quiet) as bar:
 
@@ -188,7 +188,11 @@ def _evaluate(options: argparse.Namespace, stop: _StopRequest) -> None:
     settings = InferenceSettings(device=options.device, precision=options.precision, modality=options.modality)
     with ProgressBar("Evaluating", options.quiet) as bar:
         evaluation = evaluate_model(
-            model, cases, settings, lambda _, done, total: bar.show(done, total) and not stop.asked
+            model,
+            cases,
+            settings,
+            lambda _, done, total: bar.show(done, total) and not stop.asked,
+            look=lambda image, _: warn(*image.notes),
         )
     print(evaluation.table())
     if options.csv:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -88,6 +89,12 @@ def case_options(required: bool) -> argparse.ArgumentParser:
     return parser
 
 
+def warn(*sentences: str) -> None:
+    """Prints what a file leaves open, apart from the results."""
+    for sentence in sentences:
+        print(f"Warning: {sentence}", file=sys.stderr)
+
+
 def chosen_classes(options: argparse.Namespace) -> list[ClassChoice] | None:
     """What ``--class`` says; raises RecipeError."""
     from .case_list import ClassChoice
@@ -136,7 +143,7 @@ def _classes_and_cases(options: argparse.Namespace, base: Model | None) -> tuple
     if choices is None and not known:
         raise RecipeError("A model from scratch has no classes yet; name them, as in --class Liver=6.")
     classes = known if choices is None else classes_of(choices, known)
-    return classes, label_cases(read_cases(options.cases), choices, classes, options.complete)
+    return classes, label_cases(read_cases(options.cases), choices, classes, options.complete, warn)
 
 
 def _identity(options: argparse.Namespace, base: Model | None, classes: tuple[ClassCard, ...]) -> Any:
