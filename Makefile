@@ -31,9 +31,9 @@ lint: $(INSTALLED)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-# What make test leaves out, since it takes half a minute a test.
+# What make test leaves out, since it takes half a minute a test. AHNET_FUZZ: how many damaged files of each format.
 test-slow: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow -rP
 
 # The module's own test and those of the panel inside a real Slicer, see CONTRIBUTING.md; its Python needs pytest and
 # torch: make test-slicer SLICER=/path/to/Slicer [INSTALL=yes] [CONFIGURATIONS=plain] [TESTS="Testing/test_panel_cases.py"]
