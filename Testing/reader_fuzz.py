@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
+import SimpleITK as sitk
 
 from case_files import (
     compressed,
@@ -96,7 +98,23 @@ def _dicom(folder: Path, number: int) -> Path:
     if number % 3 == 1:
         groups = [frame_groups(place_of(n), MREchoSequence=group(EffectiveEchoTime=5.0)) for n in range(len(VOXELS))]
         return save(multi_frame(VOXELS, groups), folder / "e.dcm")
+    if number % 2:
+        return _itk_compressed(folder / "c.dcm", ("JPEG2000", "JPEG")[number // 6 % 2])
     return save(compressed(VOXELS[0], "1.2.840.10008.1.2.5", [run_length_encoded(VOXELS[0])]), folder / "c.dcm")
+
+
+def _itk_compressed(path: Path, compressor: str) -> Path:
+    """A slice that GDCM has compressed, with its place added."""
+    stored = phantom((1, 24, 24))[0].astype(np.uint16)
+    writer = sitk.ImageFileWriter()
+    writer.SetFileName(str(path))
+    writer.SetCompressor(compressor)
+    writer.UseCompressionOn()
+    writer.Execute(sitk.GetImageFromArray(stored))
+    written = pydicom.dcmread(path)
+    (stream,) = pydicom.encaps.generate_frames(written.PixelData, number_of_frames=1)
+    dataset = compressed(stored, written.file_meta.TransferSyntaxUID, [stream])
+    return save(dataset, path)
 
 
 KINDS: dict[str, Callable[[int], tuple[str, bytes]] | None] = {

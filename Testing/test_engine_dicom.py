@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
+from AHNetSegmentLib.engine import gdcm
 from AHNetSegmentLib.engine.errors import VolumeError
 from AHNetSegmentLib.engine.image_io import read_volume
 from AHNetSegmentLib.engine.volume import Array, Volume
@@ -78,6 +79,16 @@ class TestSeries:
     @pytest.mark.parametrize("syntax", [IMPLICIT, DEFLATED])
     def test_each_way_of_writing_a_header_is_read(self, tmp_path: Path, syntax: str) -> None:
         assert_is(read_volume(write_series(tmp_path, VOXELS, syntax=syntax)), VOXELS)
+
+    def test_the_retired_order_of_bytes_is_read(self, tmp_path: Path) -> None:
+        for number, plane in enumerate(VOXELS):
+            dataset = slice_of(plane, number, syntax=BIG, PixelData=plane.astype(">i2").tobytes())
+            pydicom.dcmwrite(tmp_path / f"{number}.dcm", dataset, implicit_vr=False, little_endian=False)
+        assert_is(read_volume(tmp_path), VOXELS)
+
+    def test_a_mosaic_is_no_slice(self, tmp_path: Path) -> None:
+        path = save(slice_of(VOXELS[0], 0, ImageType=("ORIGINAL", "PRIMARY", "M", "MOSAIC")), tmp_path / "a.dcm")
+        assert "is no scan but a mosaic of many slices in one image" in refusal_of(path)
 
     def test_files_without_preamble_and_ending_are_read(self, tmp_path: Path) -> None:
         write_series(tmp_path / "with", VOXELS, syntax=IMPLICIT)
@@ -501,3 +512,40 @@ class TestWhatIsNoStack:
         write_series(tmp_path, VOXELS)
         save(slice_of(VOXELS[0], 0, series="1.2.9"), tmp_path / "other.dcm")
         assert "holds 2 DICOM series; choose a folder that holds exactly one" in refusal_of(tmp_path)
+
+
+class TestDecoder:
+    def test_what_the_decoder_complains_about_is_a_refusal(self, tmp_path: Path, capfd: Any) -> None:
+        writer = sitk.ImageFileWriter()
+        writer.SetFileName(str(tmp_path / "a.dcm"))
+        writer.SetCompressor("JPEG2000")
+        writer.UseCompressionOn()
+        writer.Execute(sitk.GetImageFromArray(VOXELS[0].astype(np.uint16)))
+        written = pydicom.dcmread(tmp_path / "a.dcm")
+        (stream,) = pydicom.encaps.generate_frames(written.PixelData, number_of_frames=1)
+        place = stream.index(b"\xff\x90") + 6  # the length of the first tile part
+        changed = stream[:place] + bytes([0, 0, 255, 255]) + stream[place + 4 :]
+        path = save(
+            compressed(VOXELS[0].astype(np.uint16), written.file_meta.TransferSyntaxUID, [changed]), tmp_path / "b.dcm"
+        )
+        assert "Tile part length size inconsistent with stream length" in refusal_of(path)
+        assert capfd.readouterr().err == ""
+
+    def test_a_decoder_that_dies_or_hangs_costs_one_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = save(compressed(VOXELS[0], RLE, [run_length_encoded(VOXELS[0])]), tmp_path / "a.dcm")
+        whole = gdcm.PROGRAM
+        for fault in ("import os; os.abort()", "import time; time.sleep(60)"):
+            monkeypatch.setattr(gdcm, "PROGRAM", whole.replace("image = ", f"{fault}; image = "))
+            monkeypatch.setattr(gdcm, "SECONDS", 8)
+            assert "damaged, or compressed in a way that is not read" in refusal_of(path)
+        monkeypatch.setattr(gdcm, "PROGRAM", whole)
+        assert_is(read_volume(path), VOXELS[:1])
+
+    def test_nothing_of_a_scan_is_left_in_the_temporary_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = save(compressed(VOXELS[0], RLE, [run_length_encoded(VOXELS[0])]), tmp_path / "a.dcm")
+        monkeypatch.setattr(gdcm.tempfile, "tempdir", str(tmp_path / "temporary"))
+        (tmp_path / "temporary").mkdir()
+        assert_is(read_volume(path), VOXELS[:1])
+        assert list((tmp_path / "temporary").iterdir()) == []

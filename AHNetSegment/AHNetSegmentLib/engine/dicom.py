@@ -169,6 +169,8 @@ def _described(dataset: Any, path: Path) -> DicomFile | None:
             raise VolumeError(f"{path} is cut off: it does not say how large its images are; copy the file again.")
         sop_class = _text(dataset, "SOPClassUID")
         derived = DERIVED.get(sop_class, "")
+        if "MOSAIC" in (str(word).upper() for word in _words(dataset, "ImageType")):
+            derived = "a mosaic of many slices in one image"
         frames = _frames(dataset, path)
         if not derived and sop_class.startswith(SECONDARY_CAPTURE):
             # Scans that were converted by other programs are secondary captures too, but say where they lie.

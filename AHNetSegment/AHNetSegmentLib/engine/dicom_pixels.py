@@ -7,16 +7,15 @@ GDCM inverts MONOCHROME1, and rescales a file with many images by what is true o
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from .dicom import damaged_dicom, quiet_pydicom, read_dataset
 from .errors import VolumeError
+from .gdcm import GdcmDecoder
 from .stored_voxels import cut_off
 from .volume import Array
 
@@ -26,8 +25,12 @@ MOST_PIXELS = 1 << 26
 """Of one image: a scanner's have 2**20. More would take memory before a byte of a damaged file is decoded."""
 
 
-def stored_values(path: Path) -> Array:
+def stored_values(path: Path, decoder: GdcmDecoder) -> Array:
     """The stored values (frame, row, column) of a DICOM file.
+
+    Args:
+        path: of the file.
+        decoder: for images that are compressed.
 
     Raises:
         VolumeError: it is damaged, or holds colours.
@@ -35,14 +38,14 @@ def stored_values(path: Path) -> Array:
     dataset = read_dataset(path)
     with quiet_pydicom():
         try:
-            return _stored_values(dataset, path)
+            return _stored_values(dataset, path, decoder)
         except (VolumeError, MemoryError):
             raise
         except Exception as error:  # pydicom raises what it meets
             raise damaged_dicom(path) from error
 
 
-def _stored_values(dataset: Any, path: Path) -> Array:
+def _stored_values(dataset: Any, path: Path, decoder: GdcmDecoder) -> Array:
     shape = (int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns))
     if min(shape) < 1 or shape[1] * shape[2] > MOST_PIXELS:
         raise damaged_dicom(path)
@@ -60,7 +63,7 @@ def _stored_values(dataset: Any, path: Path) -> Array:
     if "PixelData" not in dataset or not dataset.PixelData:
         raise cut_off(path)
     if dataset["PixelData"].is_undefined_length:
-        return _compressed(dataset, shape, path)
+        return _compressed(dataset, shape, path, decoder)
     allocated = int(dataset.BitsAllocated)
     stored = int(dataset.get("BitsStored") or allocated)
     high = int(dataset.get("HighBit") if dataset.get("HighBit") is not None else stored - 1)
@@ -100,14 +103,14 @@ def _signed(values: Array, stored: int, high: int, is_signed: bool) -> Array:
     return unsigned
 
 
-def _compressed(dataset: Any, shape: tuple[int, int, int], path: Path) -> Array:
-    frames = _streams(dataset, shape[0], path)
+def _compressed(dataset: Any, shape: tuple[int, int, int], path: Path, decoder: GdcmDecoder) -> Array:
     found = []
-    with tempfile.TemporaryDirectory(prefix="ahnet-segment-") as folder:
-        for stream in frames:
-            found.append(_decode(dataset, stream, Path(folder) / "image.dcm", path))
-            if found[-1].shape != shape[1:]:
-                raise damaged_dicom(path)
+    for stream in _streams(dataset, shape[0], path):
+        _write_image(dataset, stream, decoder.path())
+        values = decoder.decode(path)
+        if values.size != shape[1] * shape[2]:
+            raise damaged_dicom(path)
+        found.append(values.reshape(shape[1:]))
     return np.stack(found)
 
 
@@ -124,8 +127,8 @@ def _streams(dataset: Any, count: int, path: Path) -> list[bytes]:
     return found
 
 
-def _decode(dataset: Any, stream: bytes, file: Path, path: Path) -> Array:
-    """The values (row, column) of one compressed image."""
+def _write_image(dataset: Any, stream: bytes, file: Path) -> None:
+    """Writes a file with one compressed image and what is needed to decode it."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.encaps import encapsulate
     from pydicom.uid import UID, SecondaryCaptureImageStorage
@@ -147,10 +150,3 @@ def _decode(dataset: Any, stream: bytes, file: Path, path: Path) -> Array:
     except TypeError:  # before pydicom 3
         plain.is_little_endian, plain.is_implicit_VR = True, False
         plain.save_as(file, write_like_original=False)
-    try:
-        values: Array = sitk.GetArrayFromImage(sitk.ReadImage(str(file), imageIO="GDCMImageIO"))
-    except RuntimeError as error:
-        raise VolumeError(
-            f"{path} is damaged, or compressed in a way that is not read; copy it again, or convert it in 3D Slicer."
-        ) from error
-    return values.reshape(values.shape[-2:]) if values.size == np.prod(values.shape[-2:]) else values

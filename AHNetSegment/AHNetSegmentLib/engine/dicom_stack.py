@@ -13,6 +13,7 @@ import numpy as np
 from .dicom import DicomFile, Frame, has_dicom_content, read_dicom_folder, read_dicom_header
 from .dicom_pixels import stored_values
 from .errors import VolumeError
+from .gdcm import GdcmDecoder
 from .stored_voxels import rescaled, smallest_whole
 from .volume import Array, Geometry, Volume
 
@@ -122,7 +123,12 @@ def _neighbours(path: Path) -> list[DicomFile]:
 
 
 def _stack(files: Sequence[DicomFile], source: Path, notes: list[str]) -> Volume:
-    files = _without_copies(files, source, notes)
+    with GdcmDecoder() as decoder:
+        return _stack_with(decoder, files, source, notes)
+
+
+def _stack_with(decoder: GdcmDecoder, files: Sequence[DicomFile], source: Path, notes: list[str]) -> Volume:
+    files = _without_copies(files, source, notes, decoder)
     frames = [frame for file in files for frame in file.frames]
     localizers = [frame for frame in frames if frame.is_localizer]
     if localizers and len(localizers) < len(frames):
@@ -135,21 +141,23 @@ def _stack(files: Sequence[DicomFile], source: Path, notes: list[str]) -> Volume
     values: dict[Path, Array] = {}
     for number, frame in enumerate(frames):
         if frame.file not in values:
-            values[frame.file] = stored_values(frame.file)
+            values[frame.file] = stored_values(frame.file, decoder)
         planes.append(rescaled(values[frame.file][frame.number], frame.slope, frame.intercept))
         if number == last[frame.file]:
             del values[frame.file]
     return Volume(_joined(planes), _geometry(frames, step), str(source), files[0].modality, tuple(notes))
 
 
-def _without_copies(files: Sequence[DicomFile], source: Path, notes: list[str]) -> list[DicomFile]:
+def _without_copies(
+    files: Sequence[DicomFile], source: Path, notes: list[str], decoder: GdcmDecoder
+) -> list[DicomFile]:
     """The files without those that are there twice, voxel for voxel, under another name."""
     found: dict[str, DicomFile] = {}
     kept: list[DicomFile] = []
     copies = 0
     for file in files:
         other = found.get(file.instance) if file.instance else None
-        if other is not None and _same_images(file, other):
+        if other is not None and _same_images(file, other, decoder):
             copies += 1
             continue
         found.setdefault(file.instance, file)
@@ -159,13 +167,13 @@ def _without_copies(files: Sequence[DicomFile], source: Path, notes: list[str]) 
     return kept
 
 
-def _same_images(one: DicomFile, other: DicomFile) -> bool:
+def _same_images(one: DicomFile, other: DicomFile, decoder: GdcmDecoder) -> bool:
     def described(file: DicomFile) -> list[Frame]:
         return [replace(frame, file=Path()) for frame in file.frames]
 
     if described(one) != described(other):
         return False
-    first, second = stored_values(one.path), stored_values(other.path)
+    first, second = stored_values(one.path, decoder), stored_values(other.path, decoder)
     return hashlib.sha256(first.tobytes()).digest() == hashlib.sha256(second.tobytes()).digest()
 
 

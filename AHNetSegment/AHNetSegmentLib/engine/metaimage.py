@@ -201,7 +201,7 @@ def _read_voxels(header: MetaHeader, sizes: list[int], path: Path) -> Array:
     return _decode(header, read_bytes(path, header.start), shape, path)
 
 
-def _decode(header: MetaHeader, content: bytes, shape: tuple[int, ...], path: Path) -> Array:
+def _decode(header: MetaHeader, content: bytes | bytearray, shape: tuple[int, ...], path: Path) -> Array:
     kind = header.keys.get("ElementType", "").upper().removesuffix("_ARRAY")
     if kind not in TYPES and kind not in LONGS:
         raise damaged_header(path, f"its numbers are of the unknown type {kind[:40]!r}")
@@ -233,7 +233,7 @@ def _decode(header: MetaHeader, content: bytes, shape: tuple[int, ...], path: Pa
     return as_array(exactly(content, count, path), dtype, shape)
 
 
-def _holds(content: bytes, count: int, is_packed: bool, path: Path) -> bool:
+def _holds(content: bytes | bytearray, count: int, is_packed: bool, path: Path) -> bool:
     if not is_packed:
         return len(content) >= count
     try:

@@ -178,7 +178,7 @@ def write_nifti(path: Path, volume: Volume) -> None:
             file.write(voxels)
 
 
-def _order_and_version(head: bytes) -> tuple[str, int] | None:
+def _order_and_version(head: bytes | bytearray) -> tuple[str, int] | None:
     for order in "<>" if len(head) >= 8 else "":
         for version, count in HEADER_BYTES.items():
             if struct.unpack_from(f"{order}i", head)[0] == count:
@@ -199,13 +199,13 @@ def _read_header(path: Path) -> NiftiHeader:
         return struct.unpack_from(order + form, head, offset)
 
     if version == 1:
-        magic, dim, (code, bits) = head[344:348], values("8h", 40), values("2h", 70)
+        magic, dim, (code, bits) = bytes(head[344:348]), values("8h", 40), values("2h", 70)
         pixdim, (start, slope, intercept) = values("8f", 76), values("3f", 108)
         units, (qform, sform) = head[123], values("2h", 252)
         quaternion, matrix = values("6f", 256), values("12f", 280)
         magics: tuple[bytes, ...] = (b"n+1\0", b"ni1\0")
     else:
-        magic, dim, (code, bits) = head[4:12], values("8q", 16), values("2h", 12)
+        magic, dim, (code, bits) = bytes(head[4:12]), values("8q", 16), values("2h", 12)
         pixdim, (start,), (slope, intercept) = values("8d", 104), values("q", 168), values("2d", 176)
         units, (qform, sform) = int(values("i", 500)[0]) & 0xFF, values("2i", 344)
         quaternion, matrix = values("6d", 352), values("12d", 400)

@@ -344,7 +344,12 @@ def _files(path: Path, header: NrrdHeader) -> list[Path]:
 
 
 def _decode(
-    content: bytes, header: NrrdHeader, encoding: str, dtype: np.dtype[np.generic], shape: tuple[int, ...], path: Path
+    content: bytes | bytearray,
+    header: NrrdHeader,
+    encoding: str,
+    dtype: np.dtype[np.generic],
+    shape: tuple[int, ...],
+    path: Path,
 ) -> Array:
     count = math.prod(shape) * dtype.itemsize
     for _ in range(max(0, _number(header.fields.get("line skip", "0"), path, "line skip"))):

@@ -7,6 +7,7 @@ here: too few bytes, too many, a packed stream whose checksum is not that of its
 from __future__ import annotations
 
 import bz2
+import os
 import stat
 import zlib
 from collections.abc import Sequence
@@ -36,8 +37,8 @@ def check_is_file(path: Path) -> None:
         raise VolumeError(f"{path} is no regular file but a pipe, a device or the like; copy its data into a file.")
 
 
-def read_bytes(path: Path, start: int = 0, count: int = -1) -> bytes:
-    """The bytes of a regular file, all from ``start`` on or ``count`` of them.
+def read_bytes(path: Path, start: int = 0, count: int | None = None) -> bytearray:
+    """The bytes of a regular file, all from ``start`` on or ``count`` of them, fewer where it ends before.
 
     Raises:
         VolumeError: it is no regular file, or cannot be opened.
@@ -45,15 +46,23 @@ def read_bytes(path: Path, start: int = 0, count: int = -1) -> bytes:
     check_is_file(path)
     try:
         with path.open("rb") as file:
+            rest = max(0, os.fstat(file.fileno()).st_size - start)
+            # Writeable, so that arrays of voxels need no copy.
+            found = bytearray(rest if count is None else min(count, rest))
             file.seek(start)
-            return file.read(count)
+            with memoryview(found) as view:
+                read = 0
+                while read < len(view) and (more := file.readinto(view[read:])):
+                    read += more
+            del found[read:]
+            return found
     except OSError as error:
         raise VolumeError(
             f"{path} could not be opened ({(error.strerror or str(error)).lower()}); check that it may be read."
         ) from error
 
 
-def read_head(path: Path, count: int) -> bytes:
+def read_head(path: Path, count: int) -> bytes | bytearray:
     """The first bytes of a file, unpacked where it is a gzip file; fewer where it is shorter or damaged."""
     head = read_bytes(path, count=count)
     if not head.startswith(GZIP_SIGNATURE):
@@ -94,7 +103,7 @@ def inflate(packed: bytes | bytearray | memoryview, count: int, path: Path) -> b
     return found
 
 
-def unpack_bzip2(packed: bytes, count: int, path: Path) -> bytearray:
+def unpack_bzip2(packed: bytes | bytearray, count: int, path: Path) -> bytearray:
     """Exactly ``count`` bytes from a bzip2 stream; raises as :func:`inflate`."""
     stream = bz2.BZ2Decompressor()
     found = bytearray()
