@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test test-slow test-slicer lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus train-abdomen train-brain bench-tables clean
+.PHONY: help demo test test-slow test-slicer lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus train-abdomen train-brain bench-tables bench-planes clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -53,6 +53,10 @@ bench-tables: $(INSTALLED)
 $(VENV)/bench-installed: Testing/bench/requirements.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -r Testing/bench/requirements.txt
 	@touch $@
+
+# What slices in another plane than the model's cost, on labelled data in ../shared: a quarter of an hour.
+bench-planes: $(INSTALLED)
+	$(BIN)/python Testing/bench/planes.py $(BENCH)
 
 # Fine-tuning on labelled data in ../shared, against training from scratch: an hour.
 bench-finetuning: $(INSTALLED)

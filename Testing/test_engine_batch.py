@@ -282,6 +282,7 @@ class TestRunning:
             ({"settings": replace(SETTINGS, window_memory=50.0, device="auto", probabilities=True)}, False),
             ({"model": brightness_model(weights_sha256="1" * 64)}, True),
             ({"model": brightness_model(version="1.0.1")}, True),
+            ({"model": brightness_model(plane="axial")}, True),
         ],
     )
     def test_settings_and_models_that_give_other_results_are_run(

@@ -96,7 +96,7 @@ def head(size: tuple[int, int, int] = (256, 256, 170), direction: tuple[float, .
 def measured(name: str, shared_data: Path, step: int) -> tuple[ModelCard, list[Case]]:
     """A card that knows some of a kind's cases, and some of the others."""
     cases = find_cases(shared_data / name)[:: STEPS[name]]
-    return replace(KINDS[name], known=measure_known(cases[::step])), cases[1::2]
+    return replace(KINDS[name], known=measure_known(cases[::step], "any")), cases[1::2]
 
 
 def test_each_kind_passes_its_own_unseen_cases_and_doubts_every_other_volume(shared_data: Path) -> None:
@@ -278,7 +278,7 @@ def test_what_is_known_is_measured_in_the_networks_axes(tmp_path: Path) -> None:
         image.SetSpacing((thickness, 2.0, 1.0))
         sitk.WriteImage(image, str(tmp_path / "images" / f"{number}.nii.gz"))
         sitk.WriteImage(image, str(tmp_path / "labels" / f"{number}.nii.gz"))
-    known = measure_known(find_cases(tmp_path))
+    known = measure_known(find_cases(tmp_path), "any")
     assert known["cases"] == 2
     assert known["spacing"][0] == [4.0, 6.0]
     assert known["extent"][0] == [40.0, 60.0]
@@ -288,7 +288,10 @@ def test_what_is_known_is_measured_in_the_networks_axes(tmp_path: Path) -> None:
     assert known["quartiles"]["50"] == [pytest.approx(0.5), pytest.approx(0.5)]
     assert known["whole_numbers"] is True
     for case in find_cases(tmp_path):
-        assert doubts(read_volume(case.image), replace(card(), intensity=ZSCORE, known=known)) == []
+        assert doubts(read_volume(case.image), replace(card(), plane="any", intensity=ZSCORE, known=known)) == []
+    axial = measure_known(find_cases(tmp_path), "axial")
+    assert axial["spacing"] == [known["spacing"][1], known["spacing"][2], [4.0, 6.0]]
+    assert axial["extent"][2] == [40.0, 60.0]
 
 
 def test_a_trained_model_knows_its_training_and_validation_cases(
@@ -322,7 +325,7 @@ def test_a_case_that_cannot_be_used_is_named_before_hours_of_training(tmp_path: 
     image = sitk.GetImageFromArray(np.zeros((4, 5, 6), np.int16))
     sitk.WriteImage(image, str(tmp_path / "flat.nii.gz"))
     with pytest.raises(VolumeError, match="flat"):
-        measure_known([Case("flat", tmp_path / "flat.nii.gz", tmp_path / "flat.nii.gz")])
+        measure_known([Case("flat", tmp_path / "flat.nii.gz", tmp_path / "flat.nii.gz")], "any")
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,9 @@ from AHNetSegmentLib.engine.volume import Geometry
 from engine_helpers import classes
 from finetune_helpers import blob
 
-HIPPOCAMPUS = Grid((36, 52, 36), (1.0, 1.0, 1.0))
-CINE = Grid((9, 256, 256), (8.0, 1.37, 1.37))
-CT = Grid((120, 512, 512), (3.0, 0.75, 0.75))
+HIPPOCAMPUS = Geometry((36, 52, 36), (1.0, 1.0, 1.0))
+CINE = Geometry((256, 256, 9), (1.37, 1.37, 8.0))
+CT = Geometry((512, 512, 120), (0.75, 0.75, 3.0))
 
 
 @pytest.fixture
@@ -42,9 +42,13 @@ def base() -> ModelCard:
     return read_card(find_model("hippocampus-t1") / CARD_FILE)
 
 
-def plan(grid: Grid, base: ModelCard | None, settings: FinetuneSettings | None = None, **facts: Any) -> Recipe:
+def plan(scan: Geometry, base: ModelCard | None, settings: FinetuneSettings | None = None, **facts: Any) -> Recipe:
     identity = Identity("mine", "Mine", modality=facts.pop("modality", "MR"))
-    return plan_recipe(identity, classes(2), [grid] * 3, base, settings or FinetuneSettings(), **facts)
+    return plan_recipe(identity, classes(2), scans(*[scan] * 3), base, settings or FinetuneSettings(), **facts)
+
+
+def scans(*geometries: Geometry) -> list[tuple[str, Geometry]]:
+    return [(f"case {number}", geometry) for number, geometry in enumerate(geometries, start=1)]
 
 
 def names(cases: list[LabelledCase]) -> list[str]:
@@ -132,7 +136,7 @@ def test_other_cases_choose_grid_and_slice_pooling_and_all_layers_learn_at_the_f
 def test_slices_are_pooled_as_in_the_bundled_recipes(name: str) -> None:
     recipe = read_recipe(bundled_models_folder() / name / "recipe.toml")
     cases = {"hippocampus-t1": HIPPOCAMPUS, "cardiac-cine": CINE, "abdomen-ct": CT}
-    grid = cases[name]
+    grid = Grid.of(cases[name], recipe.plane)
     step = [wanted or own for wanted, own in zip(recipe.spacing, grid.spacing, strict=True)]
     assert slice_strides(grid.shape, step) == recipe.network.slice_strides
     assert slice_strides((3, 256, 256), (1.0, 1.0, 1.0)) == (1, 1, 1, 1, 1)
@@ -191,7 +195,8 @@ def test_a_window_is_taken_from_what_is_labelled() -> None:
 def test_a_grid_is_what_the_network_sees() -> None:
     # Sagittal slices: i is the slice axis.
     geometry = Geometry((5, 20, 30), (4.0, 1.0, 1.2), direction=(1, 0, 0, 0, 1, 0, 0, 0, 1))
-    assert Grid.of(geometry) == Grid((5, 30, 20), (4.0, 1.2, 1.0))
+    assert Grid.of(geometry, "any") == Grid.of(geometry, "sagittal") == Grid((5, 30, 20), (4.0, 1.2, 1.0))
+    assert Grid.of(geometry, "axial") == Grid((30, 20, 5), (1.2, 1.0, 4.0))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from AHNetSegmentLib.engine.card import ModelCard
 from AHNetSegmentLib.engine.inference import InferenceSettings, segment
 from AHNetSegmentLib.engine.pieces import Certainty, keep_best_pieces, measure_places, words
 from AHNetSegmentLib.engine.report import segmentation_report
-from AHNetSegmentLib.engine.volume import Geometry, Orientation, Volume, network_orientation
+from AHNetSegmentLib.engine.orientation import Orientation, network_orientation
+from AHNetSegmentLib.engine.volume import Geometry, Volume
 from engine_helpers import brightness_model, card, classes
 
 SPLEEN, *REST = classes(4)
@@ -44,7 +45,7 @@ def places() -> dict[str, list[float]]:
 
 def certainty(values: np.ndarray) -> Certainty:
     whole = tuple(slice(0, length) for length in GRID.shape)
-    return Certainty(values, network_orientation(GRID), whole)
+    return Certainty(values, network_orientation(GRID, "axial"), whole)
 
 
 def test_a_false_piece_in_another_place_does_not_cost_the_true_one(places: dict[str, list[float]]) -> None:

@@ -1,11 +1,11 @@
-"""Geometry, orientation and checks of volumes; reading and writing of image files."""
+"""Geometry and checks of volumes; reading and writing of image files."""
 
 from __future__ import annotations
 
 import gzip
 import struct
 from dataclasses import replace
-from itertools import permutations, product
+from itertools import product
 from pathlib import Path
 from shutil import copy
 from typing import Any
@@ -19,12 +19,10 @@ from AHNetSegmentLib.engine.errors import OutputError, VolumeError
 from AHNetSegmentLib.engine.image_io import image_name, read_labels, read_volume, write_labels, write_volume
 from AHNetSegmentLib.engine.volume import (
     Geometry,
-    Orientation,
     Region,
     Volume,
     check_volume,
     crop,
-    network_orientation,
 )
 
 AXIAL = Geometry((5, 4, 3), (1.0, 1.2, 3.0), (10.0, -20.0, 30.0))
@@ -46,65 +44,6 @@ def rotated(geometry: Geometry, degrees: tuple[float, float, float] = (15.0, -10
         matrix = turn @ matrix
     direction = matrix @ np.reshape(geometry.direction, (3, 3))
     return replace(geometry, direction=tuple(float(value) for value in direction.ravel()))
-
-
-def stored_as(volume: Volume, axes: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:
-    """The same object in space, its array axes (k, j, i) reordered and flipped."""
-    array = volume.array.transpose(axes)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
-    size = array.shape[::-1]
-    to_old = np.zeros((4, 4))
-    to_old[3, 3] = 1
-    for new, (old, flip) in enumerate(zip(axes, flips, strict=True)):
-        to_old[2 - old, 2 - new] = -1 if flip else 1
-        to_old[2 - old, 3] = array.shape[new] - 1 if flip else 0
-    return Volume(array, Geometry.from_matrix(volume.geometry.ijk_to_lps() @ to_old, (size[0], size[1], size[2])))
-
-
-class TestOrientation:
-    @pytest.mark.parametrize("geometry", [AXIAL, rotated(AXIAL)], ids=["straight", "oblique"])
-    @pytest.mark.parametrize("axes", list(permutations(range(3))))
-    @pytest.mark.parametrize("flips", list(product((False, True), repeat=3)))
-    def test_the_network_sees_one_object_alike_however_it_is_stored(
-        self, geometry: Geometry, axes: tuple[int, ...], flips: tuple[bool, ...]
-    ) -> None:
-        volume = stored_as(Volume(VOXELS, geometry), axes, flips)
-        orientation = network_orientation(volume.geometry)
-
-        seen = orientation.apply(volume.array)
-
-        np.testing.assert_array_equal(seen, VOXELS)
-        np.testing.assert_array_equal(orientation.undo(seen), volume.array)
-        assert orientation.spacing(volume.geometry) == pytest.approx((3.0, 1.2, 1.0))
-
-    def test_undo_follows_the_array_that_it_is_given(self) -> None:
-        orientation = Orientation((1, 2, 0), (True, False, True))
-        array = np.arange(24).reshape(2, 3, 4)
-        assert orientation.apply(array).shape == (3, 4, 2)
-        np.testing.assert_array_equal(orientation.undo(orientation.apply(array) * 10), array * 10)
-
-    @pytest.mark.parametrize(
-        ("spacing", "axes"),
-        [
-            pytest.param((1.0, 1.0, 4.0), (0, 1, 2), id="axial: superior, posterior, left"),
-            pytest.param((1.0, 4.0, 1.0), (1, 0, 2), id="coronal: posterior, superior, left"),
-            pytest.param((4.0, 1.0, 1.0), (2, 0, 1), id="sagittal: left, superior, posterior"),
-            pytest.param((1.0, 2.0, 1.4), (0, 1, 2), id="no spacing stands out: superior first"),
-            pytest.param((1.0, 2.1, 1.4), (1, 0, 2), id="one and a half times the second largest stands out"),
-            pytest.param((1.0, 3.0, 3.0), (0, 1, 2), id="two alike: neither stands out"),
-        ],
-    )
-    def test_slices_lie_across_the_axis_whose_spacing_stands_out(
-        self, spacing: tuple[float, float, float], axes: tuple[int, int, int]
-    ) -> None:
-        assert network_orientation(Geometry((8, 8, 8), spacing)) == Orientation(axes, (False, False, False))
-
-    def test_axes_that_run_towards_right_anterior_inferior_are_flipped(self) -> None:
-        towards_ras = Geometry((8, 8, 8), direction=(-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0))
-        assert network_orientation(towards_ras).flips == (True, True, True)
-
-    def test_each_axis_keeps_a_direction_of_its_own_in_a_strongly_turned_grid(self) -> None:
-        turned = rotated(Geometry((8, 8, 8)), (45.0, 45.0, 45.0))
-        assert sorted(network_orientation(turned).axes) == [0, 1, 2]
 
 
 class TestGeometry:

@@ -48,7 +48,7 @@ def test_the_readme_shows_what_a_model_finds_and_where_it_fails(folder: Path) ->
 def test_the_card_says_what_its_recipe_says(folder: Path) -> None:
     card, words = read_card(folder / CARD_FILE), card_of(read_recipe(folder / RECIPE_FILE))
     told = ("title", "version", "modality", "anatomy", "description", "known_failures", "data_licence")
-    used = ("spacing", "intensity", "network", "one_piece", "test_time_mirroring", "test_time_scales")
+    used = ("plane", "spacing", "intensity", "network", "one_piece", "test_time_mirroring", "test_time_scales")
     for name in (*told, "classes", *used):
         assert getattr(card, name) == getattr(words, name), name
 

@@ -204,6 +204,7 @@ def _key(settings: InferenceSettings, card: ModelCard) -> dict[str, Any]:
     return {
         "model": {"name": card.name, "version": card.version, "weights_sha256": card.weights_sha256},
         "settings": {
+            "plane": card.plane,
             "region": None if region is None else [list(region.start), list(region.stop)],
             "precision": settings.precision,
             "keep_largest": settings.keep_largest,

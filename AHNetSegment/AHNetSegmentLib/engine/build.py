@@ -22,13 +22,14 @@ from .card import ClassCard, ModelCard, label_values, write_card
 from .cases import LabelledCase, find_cases, split_cases
 from .dataset import prepare_cases
 from .device import precision_name
-from .errors import Cancelled
+from .errors import Cancelled, RecipeError
 from .evaluation import Evaluation, LabelPair, evaluate_cases
 from .familiarity import measure_known
 from .files import sha256
 from .inference import InferenceSettings, segment
 from .label_maps import LabelMapCase, find_label_maps, known_of_label_maps
 from .measures import mean_of_defined, none_if_undefined
+from .orientation import training_plane
 from .package import CARD_FILE, Model, check_target, find_model, load_model, save_model
 from .pieces import measure_places
 from .recipe import Recipe, read_recipe
@@ -76,6 +77,7 @@ def train_model(
     check_target(Path(output))
     recipe = read_recipe(recipe_path)
     cases, held_out = split_cases(cases_of(recipe, data), recipe.validation)
+    recipe = _in_plane(recipe, cases)
 
     def show(what: str, done: int, total: int) -> None:
         if not progress(what, done, total):
@@ -204,6 +206,7 @@ def refresh_card(model_folder: Path, data: Path) -> ModelCard:
     model = load_model(folder)
     recipe = read_recipe(folder / RECIPE_FILE)
     cases, held_out = split_cases(cases_of(recipe, data), recipe.validation)
+    recipe = _in_plane(recipe, cases)
     told = card_of(recipe)
     card = replace(
         told,
@@ -235,9 +238,9 @@ def _known_of(
 ) -> dict[str, Any]:
     maps = [case for case in cases if isinstance(case, LabelMapCase)]
     if len(maps) < len(cases):
-        return measure_known(cases, progress)
+        return measure_known(cases, recipe.plane, progress)
     used = [recipe.augmentation_of(stage) for stage in recipe.stages]
-    return known_of_label_maps(maps, max(item.thickness[1] if item.thick else 0.0 for item in used))
+    return known_of_label_maps(maps, recipe.plane, max(item.thickness[1] if item.thick else 0.0 for item in used))
 
 
 def _places_of(recipe: Recipe, cases: Sequence[LabelledCase]) -> dict[str, Any]:
@@ -268,6 +271,7 @@ def card_of(recipe: Recipe) -> ModelCard:
         intensity=recipe.test_time_intensity or recipe.intensity,
         network=recipe.network,
         data_licence=recipe.data_licence,
+        plane=recipe.plane,
         known_failures=recipe.known_failures,
         one_piece=recipe.one_piece,
         test_time_mirroring=recipe.test_time_mirroring,
@@ -299,6 +303,17 @@ def versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "SimpleITK": sitk.Version.VersionString(),
     }
+
+
+def _in_plane(recipe: Recipe, cases: Sequence[LabelledCase]) -> Recipe:
+    """The recipe with the plane of the cases' slices where it names none; raises RecipeError, VolumeError."""
+    if recipe.plane:
+        return recipe
+    plane = training_plane([(case.name, case.read_image().geometry) for case in cases])
+    try:
+        return replace(recipe, plane=plane)
+    except ValueError as error:
+        raise RecipeError(f"The recipe of {recipe.name} does not fit its cases' {plane} slices: {error}.") from error
 
 
 def _copy_recipe(recipe_path: Path, folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from ..network.settings import IGNORE_LABEL, AHNetSettings
 from .errors import ModelError
 from .files import write_text
+from .orientation import AXIAL, SAGITTAL, THICK_SLICE_RATIO, check_plane
 
 FORMAT_VERSION = 1
 SCALES = (0.5, 2.0)
@@ -108,6 +109,8 @@ class ModelCard:
         intensity: how voxel values become network input, in volumes of any modality that has no rule of its own.
         network: settings of the network.
         data_licence: of the data that it was trained on.
+        plane: ``axial``, ``coronal`` or ``sagittal``: volumes are turned and resampled to slices of that plane;
+            ``any``: to their own slices; empty: not stated, as ``any``. See :mod:`.orientation`.
         training: how it was trained: recipe, command, cases, steps, versions.
         figures: results, each with what it was measured on.
         known: what the cases looked like that it was made with (``familiarity.measure_known``); empty: not measured.
@@ -133,6 +136,7 @@ class ModelCard:
     intensity: Intensity
     network: AHNetSettings
     data_licence: str
+    plane: str = ""
     training: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     known: dict[str, Any] = field(default_factory=dict)
@@ -149,6 +153,8 @@ class ModelCard:
         check_one_piece(self.one_piece, self.classes)
         check_scales(self.test_time_scales)
         check_modalities(self.intensity_by_modality)
+        check_plane(self.plane)
+        check_mirroring(self.plane, self.test_time_mirroring)
         for value in self.spacing:
             if value is not None and not value > 0:
                 raise ValueError("every spacing must be above zero, or null for 'as scanned'")
@@ -203,6 +209,7 @@ class ModelCard:
             **texts,
             classes=tuple(_class_from_dict(item) for item in _get(data, "classes", list)),
             spacing=(spacing[0], spacing[1], spacing[2]),
+            plane=_get({"plane": _plane_of_old(data), **data}, "plane", str),
             intensity=_intensity(_get(data, "intensity", dict)),
             network=AHNetSettings.from_dict(_get(data, "network", dict)),
             training=_get(data, "training", dict),
@@ -278,6 +285,12 @@ def check_modalities(rules: IntensityByModality) -> None:
             raise ValueError(f"'intensity_by_modality' has {name!r}, which is no modality in capitals, as 'CT' is")
 
 
+def check_mirroring(plane: str, mirrored: bool) -> None:
+    """Raises ValueError where images are to be mirrored along their columns, and those do not cross left and right."""
+    if mirrored and plane == SAGITTAL:
+        raise ValueError("left and right cannot be mirrored in the sagittal plane, whose slices are across them")
+
+
 def label_values(classes: Sequence[ClassCard]) -> tuple[int, ...]:
     """All values that a label file may hold: background, the classes, and the ignore label."""
     return (0, *(item.label for item in classes), IGNORE_LABEL)
@@ -330,6 +343,21 @@ def _flag(data: Mapping[str, Any], key: str) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"the field '{key}' must be true or false")
     return value
+
+
+def _plane_of_old(data: Mapping[str, Any]) -> str:
+    """The plane of a card that does not state one.
+
+    Such models saw scans by their thickest slices, and axially where none stood out: what they were trained on tells
+    that they saw nothing else, or leaves it open.
+    """
+    known = data.get("known", {})
+    spans = known.get("spacing") if isinstance(known, dict) else None
+    if not spans:
+        return ""
+    _check_known(known)
+    thickest, plane = spans[0][1], max(spans[1][0], spans[2][0])
+    return AXIAL if thickest < THICK_SLICE_RATIO * plane else ""
 
 
 def _check_known(known: Mapping[str, Any]) -> None:

@@ -239,7 +239,8 @@ def _models(options: argparse.Namespace, _stop: _StopRequest) -> None:
             print(f"Known failures: {card.known_failures}\n")
         if pieces := [item.name for item in card.in_one_piece]:
             print(f"Of which only the best piece is kept, and what is not small beside it: {', '.join(pieces)}\n")
-        print(f"Classes: {classes}\nSpacing (slices, rows, columns): {spacing} mm\nData: {card.data_licence}")
+        print(f"Classes: {classes}\nPlane: {card.plane or 'not stated'}")
+        print(f"Spacing (slices, rows, columns): {spacing} mm\nData: {card.data_licence}")
         if "mean_dice" in card.figures:
             print(f"Mean Dice {card.figures['mean_dice']} on {card.figures.get('measured_on', '')}")
         return

@@ -56,6 +56,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser, running: argpar
     item.add_argument(
         "--encoder-factor", type=float, default=0.0, metavar="FACTOR", help="share of it for all layers afterwards"
     )
+    item.add_argument("--plane", default="", help="axial, coronal, sagittal or any (default: as the cases' slices)")
     item.add_argument("--patch", type=int, nargs=3, default=(0, 0, 0), metavar=("D", "H", "W"), help="voxels")
     item.add_argument("--width", type=float, default=0.5, help="of a network from scratch (default 0.5; ResNet-50: 1)")
     item.add_argument("--seed", type=int, default=0, help="decides weights, patches and held-out cases (default 0)")
@@ -168,6 +169,7 @@ def _settings(options: argparse.Namespace) -> FinetuneSettings:
             patience=options.patience,
             patch=tuple(options.patch),
             width=options.width,
+            plane=options.plane,
         )
     except ValueError as error:
         raise RecipeError(f"The training's settings cannot be used: {error}.") from error

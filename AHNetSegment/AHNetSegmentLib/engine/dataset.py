@@ -21,10 +21,11 @@ from .errors import RecipeError
 from .files import new_folder
 from .label_maps import LabelMapCase
 from .modality import choose_intensity
+from .orientation import network_orientation
 from .patches import generated_patch, scanned_patch
 from .preprocess import ModelGrid, intensity_map, labels_to_model, occupied
 from .recipe import Recipe, Stage
-from .volume import check_volume, network_orientation
+from .volume import check_volume
 
 CENTRES_PER_CLASS = 20_000
 
@@ -173,6 +174,7 @@ class BatchStream(Dataset[tuple[Tensor, Tensor, Tensor]]):
 def _fingerprint(case: LabelledCase, recipe: Recipe) -> str:
     facts: dict[str, Any] = {
         "voxels": case.stamp(),
+        "plane": recipe.plane,
         "spacing": recipe.spacing,
         "intensity": asdict(recipe.intensity),
         "labels": recipe.labels,
@@ -191,7 +193,7 @@ def _write_prepared(case: LabelledCase, recipe: Recipe, folder: Path) -> None:
         if not isinstance(case, LabelMapCase):
             raise RecipeError(f"The recipe generates its images, but {case.name} is no label map; leave the case out.")
         codes, geometry = case.read_codes()
-        orientation = network_orientation(geometry)
+        orientation = network_orientation(geometry, recipe.plane)
         voxels, spacing = _without_air(orientation.apply(codes)), orientation.spacing(geometry)
         target = recipe.generation.classes_by_code()[voxels]
     else:
@@ -221,7 +223,7 @@ def _on_model_grid(case: LabelledCase, recipe: Recipe) -> tuple[np.ndarray, np.n
     volume = case.read_image()
     check_volume(volume)
     names = case.read_labels(volume, recipe.labels)
-    orientation = network_orientation(volume.geometry)
+    orientation = network_orientation(volume.geometry, recipe.plane)
     scan, labels = orientation.apply(volume.array), orientation.apply(names)
     spacing = orientation.spacing(volume.geometry)
     grid = ModelGrid.of(scan.shape, spacing, recipe.spacing)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .card import ModelCard
-from .volume import Array, Region, Volume, check_volume, crop, network_orientation
+from .orientation import ANATOMICAL, AXIAL, is_resliced, network_orientation, slice_plane
+from .volume import Array, Region, Volume, check_volume, crop
 
 if TYPE_CHECKING:
     from .cases import LabelledCase
@@ -48,11 +49,14 @@ NOT_TELLING = {"", "OT", "SC", "SEG", "REG"}
 Range = tuple[float, float]
 
 
-def measure_known(cases: Sequence[LabelledCase], progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+def measure_known(
+    cases: Sequence[LabelledCase], plane: str, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
     """What the cases of a model look like, as it stands in the card's field ``known``.
 
     Args:
         cases: all cases of training and validation.
+        plane: of the model.
         progress: called as ``progress(done, total)`` after each case.
 
     Returns:
@@ -67,7 +71,7 @@ def measure_known(cases: Sequence[LabelledCase], progress: Callable[[int, int], 
     for case in cases:
         volume = case.read_image()
         check_volume(volume)
-        facts.append(_measure(volume))
+        facts.append(_measure(volume, plane))
         if progress is not None:
             progress(len(facts), len(cases))
     if not facts:
@@ -123,16 +127,23 @@ def doubts(volume: Volume, card: ModelCard, modality: str | None = None, region:
 
 
 def spacing_warnings(volume: Volume, card: ModelCard) -> list[str]:
-    """Sentences where a volume's spacing is far from what the model knows; the same that :func:`doubts` gives.
+    """Sentences where a volume's spacing or plane is far from the model's; the same that :func:`doubts` gives.
 
     What the model knows are its cases, or, in a card without them, the spacing that it resamples volumes to.
     """
+    geometry = volume.geometry
+    own = slice_plane(geometry)
+    if not card.plane and own not in (None, AXIAL):
+        return [
+            f"{volume.name} has {own} slices, and the model {card.name} does not say which it was trained on: "
+            "check the result."
+        ]
     known: list[Range | None] = [(mm, mm) if mm is not None else None for mm in card.spacing]
     if card.known.get("spacing"):
         known = [(low, high) for low, high in card.known["spacing"]]
-    orientation = network_orientation(volume.geometry)
     far = []
-    for mm, target, span in zip(orientation.spacing(volume.geometry), card.spacing, known, strict=True):
+    spacing = network_orientation(geometry, card.plane).spacing(geometry)
+    for mm, target, span in zip(spacing, card.spacing, known, strict=True):
         if span is None:
             continue
         finer = FINER_RESAMPLED if target is not None and card.known else FINER
@@ -140,6 +151,11 @@ def spacing_warnings(volume: Volume, card: ModelCard) -> list[str]:
             far.append(f"{mm:.3g} mm instead of {_span(span)} mm")
     if not far:
         return []
+    if card.plane in ANATOMICAL and is_resliced(geometry, card.plane):
+        return [
+            f"{volume.name} has {own} slices of {max(geometry.spacing):.3g} mm, but the model {card.name} was trained "
+            f"on {card.plane} ones, to which they are resampled ({', '.join(far)}): check the result."
+        ]
     return [f"{volume.name} has a spacing far from that of the model {card.name} ({', '.join(far)}): check the result."]
 
 
@@ -220,7 +236,7 @@ def _extent_doubts(part: Volume, card: ModelCard, is_region: bool) -> list[str]:
     known: list[Range] = [(low, high) for low, high in card.known.get("extent", [])]
     if not known:
         return []
-    extent = _extent(part)
+    extent = _extent(part, card.plane)
     larger = max(mm / high for mm, (_, high) in zip(extent, known, strict=True))
     smaller = max(low / mm if mm > 0 else math.inf for mm, (low, _) in zip(extent, known, strict=True))
     usual = (known[0][0] / _mean(known[1][1], known[2][1]), known[0][1] / _mean(known[1][0], known[2][0]))
@@ -269,11 +285,11 @@ def _brightness_doubts(volume: Volume, card: ModelCard) -> list[str]:
     return []
 
 
-def _measure(volume: Volume) -> dict[str, Any]:
+def _measure(volume: Volume, plane: str) -> dict[str, Any]:
     values = _sample(volume.array)
     return {
-        "spacing": network_orientation(volume.geometry).spacing(volume.geometry),
-        "extent": _extent(volume),
+        "spacing": network_orientation(volume.geometry, plane).spacing(volume.geometry),
+        "extent": _extent(volume, plane),
         "percentiles": [float(value) for value in np.percentile(values, PERCENTILES)],
         "quartiles": _quartiles(values),
         "below_zero": float((values < 0).mean()),
@@ -294,17 +310,11 @@ def _quartiles(values: Array) -> list[float]:
     return [(value - low) / (high - low) if high > low else 0.0 for value in middle]
 
 
-def _extent(volume: Volume) -> tuple[float, float, float]:
-    """Extent in mm along (slices, rows, columns)."""
-    orientation = network_orientation(volume.geometry)
-    slices, rows, columns = (
-        size * mm
-        for size, mm in zip(
-            (volume.geometry.shape[axis] for axis in orientation.axes),
-            orientation.spacing(volume.geometry),
-            strict=True,
-        )
-    )
+def _extent(volume: Volume, plane: str) -> tuple[float, float, float]:
+    """Extent in mm along (slices, rows, columns) of a plane."""
+    orientation = network_orientation(volume.geometry, plane)
+    sizes, spacing = orientation.shape(volume.geometry), orientation.spacing(volume.geometry)
+    slices, rows, columns = (size * mm for size, mm in zip(sizes, spacing, strict=True))
     return (slices, rows, columns)
 
 

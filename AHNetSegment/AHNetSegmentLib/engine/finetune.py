@@ -36,7 +36,6 @@ from .finetune_plan import (
     Identity,
     foreground_window,
     plan_recipe,
-    read_grid,
 )
 from .inference import InferenceSettings
 from .lock import locked_folder
@@ -47,7 +46,7 @@ from .recipe import Recipe
 from .start import known_classes, starting_weights
 from .training import Trainer
 from .training_progress import TrainingOptions, TrainingProgress, Watch
-from .volume import Volume
+from .volume import Volume, check_volume
 
 CACHE, STORED = "cache", "stored"
 """Folders in the work folder: prepared cases, and the package while it is measured."""
@@ -173,7 +172,7 @@ class _Finetuning:
         card = replace(
             card_of(recipe),
             training=self._summary(recipe, trainer),
-            known=measure_known([*self.training, *self.validation]),
+            known=measure_known([*self.training, *self.validation], recipe.plane),
         )
         self._check_go_on()
         # Measured as stored, and only then put where the user finds it: an evaluation may be stopped.
@@ -192,13 +191,14 @@ class _Finetuning:
         )
 
     def _recipe(self) -> Recipe:
-        task, grids, values = self.task, [], []
+        task, scans, values = self.task, [], []
         kinds: dict[bool, str] = {}
         wanted = task.intensity is None and self._wants_window()
         for case in self.training:
             self._check_go_on()
-            image, grid = read_grid(case)
-            grids.append(grid)
+            image = case.read_image()
+            check_volume(image)
+            scans.append((image.name, image.geometry))
             kinds.setdefault(looks_like_ct(image), image.name)
             if len(kinds) == 2 and "," not in task.identity.modality:
                 raise RecipeError(
@@ -211,7 +211,7 @@ class _Finetuning:
         return plan_recipe(
             task.identity,
             task.classes,
-            grids,
+            scans,
             task.base.card if task.base is not None else None,
             task.settings,
             intensity=foreground_window(values) if wanted else task.intensity,
@@ -263,11 +263,13 @@ class _Finetuning:
         if not self.validation:
             return None
 
+        def look(image: Volume, pair: LabelPair) -> None:
+            if self.preview is not None and pair.name == self.validation[0].name:
+                self.preview.take(image, pair, recipe.plane)
+
         def validate(network: AHNet) -> dict[str, Any]:
             model = Model(card_of(recipe), network, self.work)
-            found = evaluate_model(
-                model, self.validation, self.inference, self._go_on_case, distances=False, look=self._look
-            )
+            found = evaluate_model(model, self.validation, self.inference, self._go_on_case, distances=False, look=look)
             if self.preview is not None:
                 # A picture that cannot be written is no reason to lose a training.
                 with suppress(OutputError):
@@ -275,10 +277,6 @@ class _Finetuning:
             return found.validation()
 
         return validate
-
-    def _look(self, image: Volume, pair: LabelPair) -> None:
-        if self.preview is not None and pair.name == self.validation[0].name:
-            self.preview.take(image, pair)
 
     def _go_on_case(self, what: str, done: int, total: int) -> bool:
         return self.watch.go_on()

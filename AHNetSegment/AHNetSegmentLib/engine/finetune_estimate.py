@@ -18,6 +18,7 @@ from .errors import Cancelled
 from .finetune_plan import FinetuneSettings, Grid, Identity, plan_recipe
 from .preprocess import ModelGrid
 from .recipe import Recipe, Stage
+from .volume import Geometry
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Estimate:
 def estimate(
     base: ModelCard | None,
     classes: int,
-    grids: Sequence[Grid],
+    scans: Sequence[Geometry],
     settings: FinetuneSettings,
     device: str = "auto",
     precision: str = "auto",
@@ -44,10 +45,11 @@ def estimate(
 
     Raises:
         Cancelled: ``go_on`` answered False.
-        RecipeError: the settings do not fit each other.
+        RecipeError: the settings do not fit each other, or the cases' slices lie in different planes.
     """
     named = tuple(ClassCard(n + 1, f"structure {n + 1}", (0, 0, 0), UNCODED) for n in range(classes))
-    recipe = plan_recipe(Identity("estimate", "Estimate"), named, grids, base, settings)
+    cases = [(f"case {number}", geometry) for number, geometry in enumerate(scans, start=1)]
+    recipe = plan_recipe(Identity("estimate", "Estimate"), named, cases, base, settings)
     bench = _Bench(recipe, device, precision)
     seconds = {}
     for kind in ("decoder", "all"):
@@ -56,6 +58,7 @@ def estimate(
         seconds[kind] = bench.step(next(stage for stage in recipe.stages if stage.kind == kind))
     total = sum(stage.steps * seconds["all" if stage.kind == "all" else "decoder"] for stage in recipe.stages)
     steps = sum(stage.steps for stage in recipe.stages)
+    grids = [Grid.of(geometry, recipe.plane) for geometry in scans]
     voxels = sum(float(np.prod(ModelGrid.of(grid.shape, grid.spacing, recipe.spacing).model)) for grid in grids)
     validations = steps / recipe.validate_every if len(grids) > 2 else 0
     total += validations * HELD_OUT_SHARE * voxels * bench.seconds_per_voxel(recipe.stages[-1])

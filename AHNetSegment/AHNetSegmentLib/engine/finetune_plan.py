@@ -13,11 +13,11 @@ import numpy as np
 from ..network.settings import AHNetSettings
 from .augmentation import Augmentation
 from .card import ClassCard, Intensity, ModelCard
-from .cases import LabelledCase
 from .errors import RecipeError
+from .orientation import ANATOMICAL, ANY, AXIAL, check_plane, network_orientation, training_plane
 from .preprocess import ModelGrid
 from .recipe import Recipe, Stage
-from .volume import Geometry, Volume, check_volume, network_orientation
+from .volume import Geometry
 
 STEPS = 800
 """Of a fine-tuning that is not told how many."""
@@ -61,6 +61,8 @@ class FinetuneSettings:
         patch: (slices, rows, columns), voxels.
         width: of a network from scratch; 1.0 is ResNet-50, and what an ImageNet file needs.
         checkpoint_seconds: time between checkpoints.
+        plane: of the new model, see :class:`~.card.ModelCard`; empty: the base's where its grid suits the cases, else
+            that of their slices.
 
     Raises:
         ValueError: a value is out of range; the message names it.
@@ -76,6 +78,7 @@ class FinetuneSettings:
     patch: tuple[int, int, int] = (0, 0, 0)
     width: float = 0.5
     checkpoint_seconds: float = 60.0
+    plane: str = ""
 
     def __post_init__(self) -> None:
         for name in ("steps", "seed", "validate_every", "patience", "encoder_factor"):
@@ -86,6 +89,7 @@ class FinetuneSettings:
                 raise ValueError(f"'{name}' must be above zero")
         if len(self.patch) != 3 or min(self.patch) < 0:
             raise ValueError("'patch' must hold three sizes, or three zeros")
+        check_plane(self.plane)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FinetuneSettings:
@@ -111,23 +115,22 @@ class Identity:
 
 @dataclass(frozen=True)
 class Grid:
-    """A case's grid as the network sees it: voxels and mm along (slices, rows, columns)."""
+    """A case's grid, its axes as the network sees them: voxels and mm along (slices, rows, columns)."""
 
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
 
     @classmethod
-    def of(cls, geometry: Geometry) -> Grid:
-        """The grid of a geometry."""
-        orientation = network_orientation(geometry)
-        first, second, third = (geometry.shape[axis] for axis in orientation.axes)
-        return cls((first, second, third), orientation.spacing(geometry))
+    def of(cls, geometry: Geometry, plane: str) -> Grid:
+        """The grid of a geometry for a model of a plane."""
+        orientation = network_orientation(geometry, plane)
+        return cls(orientation.shape(geometry), orientation.spacing(geometry))
 
 
 def plan_recipe(
     identity: Identity,
     classes: Sequence[ClassCard],
-    grids: Sequence[Grid],
+    scans: Sequence[tuple[str, Geometry]],
     base: ModelCard | None,
     settings: FinetuneSettings,
     *,
@@ -140,7 +143,7 @@ def plan_recipe(
     Args:
         identity: of the new model.
         classes: of the new model, labels from 1.
-        grids: of the training cases.
+        scans: name and geometry of each training case.
         base: the card of the model to begin with; None: from scratch.
         settings: of the user.
         intensity: how voxel values become network input; None: as in the base, which may have a rule for the modality.
@@ -148,10 +151,12 @@ def plan_recipe(
         pretrained: whether the 2D network of a training from scratch begins with ImageNet weights.
 
     Raises:
-        RecipeError: the settings do not fit each other.
+        RecipeError: the settings do not fit each other, or the cases' slices lie in different planes.
     """
     modality = identity.modality
-    if base is not None and _suits(grids, base):
+    plane = settings.plane or _plane(scans, base)
+    grids = [Grid.of(geometry, plane) for _, geometry in scans]
+    if base is not None and base.plane in ("", ANY, plane) and _suits(grids, base):
         spacing, network = base.spacing, replace(base.network, classes=len(classes) + 1)
         alike = base.modality == modality
     else:
@@ -180,6 +185,7 @@ def plan_recipe(
         intensity_by_modality=base.intensity_by_modality if base is not None and modality == base.modality else (),
         network=network,
         stages=stages,
+        plane=plane,
         augmentation=augmentation(step, modality),
         seed=settings.seed,
         weight_decay=1e-3,
@@ -244,11 +250,13 @@ def foreground_window(values: Sequence[np.ndarray]) -> Intensity:
     return Intensity("window", float(round(low - FOREGROUND_MARGIN)), float(round(high + FOREGROUND_MARGIN)))
 
 
-def read_grid(case: LabelledCase) -> tuple[Volume, Grid]:
-    """A case's image, checked, and its grid; raises VolumeError."""
-    image = case.read_image()
-    check_volume(image)
-    return image, Grid.of(image.geometry)
+def _plane(scans: Sequence[tuple[str, Geometry]], base: ModelCard | None) -> str:
+    """The plane of the base where its grid suits the cases, else the one that their slices lie in."""
+    if base is None or not base.plane:
+        return training_plane(scans)
+    if _suits([Grid.of(geometry, base.plane) for _, geometry in scans], base):
+        return base.plane
+    return training_plane(scans, base.plane if base.plane in ANATOMICAL else AXIAL)
 
 
 def _suits(grids: Sequence[Grid], base: ModelCard) -> bool:

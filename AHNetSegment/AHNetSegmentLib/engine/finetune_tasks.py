@@ -131,15 +131,14 @@ def estimate_task(arguments: dict[str, Any], context: Context) -> dict[str, Any]
     require_torch()
     from .card import read_card
     from .finetune_estimate import estimate
-    from .finetune_plan import Grid
     from .package import CARD_FILE
 
     base = read_card(Path(arguments["base"]) / CARD_FILE) if arguments.get("base") else None
-    grids = [Grid.of(geometry_from_dict(case["geometry"])) for case in arguments["cases"]]
+    scans = [geometry_from_dict(case["geometry"]) for case in arguments["cases"]]
     found = estimate(
         base,
         int(arguments["classes"]),
-        grids,
+        scans,
         _settings(arguments.get("settings") or {}),
         arguments.get("device") or "auto",
         arguments.get("precision") or "auto",

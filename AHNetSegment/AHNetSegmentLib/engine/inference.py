@@ -13,6 +13,7 @@ from .device import choose_device, choose_precision, is_out_of_memory, precision
 from .errors import ModelError, ResourceError, VolumeError
 from .familiarity import doubts
 from .modality import choose_intensity
+from .orientation import network_orientation
 from .package import Model
 from .pieces import Certainty, keep_best_pieces, words
 from .pipeline import Pipeline, Progress
@@ -20,7 +21,7 @@ from .preprocess import intensity_map
 from .segments import connected_pieces, label_boxes, piece_sizes
 from .smoothing import MOST_MM, smooth_labels
 from .timings import Step, Timings
-from .volume import Array, Geometry, Region, Volume, check_volume, crop, network_orientation
+from .volume import Array, Geometry, Region, Volume, check_volume, crop
 
 TRIES = 3
 """How often a run is begun again with half the window memory before another way is taken."""
@@ -131,7 +132,7 @@ def _segment(
     _check_region(region, volume)
     part = crop(volume, region)
     check_volume(part)
-    orientation = network_orientation(volume.geometry)
+    orientation = network_orientation(volume.geometry, model.card.plane)
     scan = orientation.apply(part.array)
     chosen = choose_intensity(volume, model.card.intensity, model.card.intensity_by_modality, settings.modality)
     intensities = intensity_map(chosen.rule, scan)

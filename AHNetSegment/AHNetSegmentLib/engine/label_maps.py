@@ -17,7 +17,8 @@ from .errors import RecipeError, VolumeError
 from .generated_images import draw_contrast, paint
 from .generation import Generation
 from .image_io import IMAGE_SUFFIXES, image_name, read_volume
-from .volume import Array, Geometry, Volume, network_orientation
+from .orientation import network_orientation
+from .volume import Array, Geometry, Volume
 
 BRIGHTEST = 1000.0
 """What 1 becomes in whole images, as of many scanners."""
@@ -75,19 +76,20 @@ class LabelMapCase(LabelledCase):
         return repr([file_stamp(self.labels), self.generation, self.seed, self.t1])
 
 
-def known_of_label_maps(cases: Sequence[LabelMapCase], thickest: float) -> dict[str, Any]:
+def known_of_label_maps(cases: Sequence[LabelMapCase], plane: str, thickest: float) -> dict[str, Any]:
     """What a model knows that was trained on generated images, as it stands in its card's field ``known``.
 
     Their contrasts are any, so there is nothing to say of values: see :func:`~.familiarity.measure_known`.
 
     Args:
         cases: all label maps of training and validation.
+        plane: of the model.
         thickest: slices that images were generated with, mm, in any plane.
     """
     spacing, extent = [], []
     for case in cases:
         geometry = read_volume(case.labels).geometry
-        orientation = network_orientation(geometry)
+        orientation = network_orientation(geometry, plane)
         spacing.append(orientation.spacing(geometry))
         shape = (geometry.shape[axis] for axis in orientation.axes)
         extent.append([size * mm for size, mm in zip(shape, spacing[-1], strict=True)])

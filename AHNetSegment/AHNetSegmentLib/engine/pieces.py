@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .card import ClassCard
+from .orientation import Orientation
 from .segments import connected_pieces
-from .volume import Array, Geometry, Orientation
+from .volume import Array, Geometry
 
 SMALL = 0.2
 """Pieces that weigh less than this share of the best one's weight are dropped."""

@@ -23,6 +23,9 @@ from .volume import Array
 SPACING_TOLERANCE = 0.01
 """Relative difference from the model's spacing below which an axis is not resampled."""
 
+AVERAGED_FROM = 2
+"""So many slices of the scan in one of the model's are averaged. Of fewer, linear interpolation misses none."""
+
 STATISTICS_VOXELS = 2_000_000
 """Percentiles, mean and deviation are taken from about so many voxels, evenly spread."""
 
@@ -111,12 +114,26 @@ class ModelGrid:
     def to_model(self, scan: Array, start: int, stop: int) -> Tensor:
         """Slices ``start`` to ``stop`` of the model's grid as float32 (stop - start, h, w), from the scan (D, H, W).
 
-        Linear along the slices; in plane linear with a low-pass filter where the model's pixels are larger.
+        Linear along the slices, or the mean over a slice of the model where the scan has several in it; in plane linear
+        with a low-pass filter where the model's pixels are larger.
         """
+        if self.scan[0] >= AVERAGED_FROM * self.model[0]:
+            means = (self._mean(scan, number) for number in range(start, stop))
+            return torch.stack([resize_plane(mean[None, None], self.model[1:])[0, 0] for mean in means])
         first, last = self._slices.needs(start, stop)
         slab = torch.from_numpy(np.array(scan[first:last], dtype=np.float32, order="C"))
         slab = resize_plane(slab[None], self.model[1:])[0]
         return slab if self.scan[0] == self.model[0] else self._slices.of_batch(slab, first, start, stop)
+
+    def _mean(self, scan: Array, number: int) -> Tensor:
+        """What a slice of the model covers of the scan, averaged, float32 (H, W): each of its slices by its share."""
+        thickness = self.scan[0] / self.model[0]
+        low, high = number * thickness, (number + 1) * thickness
+        first, last = math.floor(low), min(math.ceil(high), self.scan[0])
+        shares = [min(place + 1, high) - max(place, low) for place in range(first, last)]
+        covered = torch.from_numpy(np.array(scan[first:last], dtype=np.float32, order="C"))
+        mean: Tensor = torch.tensordot(torch.tensor(shares) / thickness, covered, 1)
+        return mean
 
 
 def resize_plane(images: Tensor, size: Sequence[int]) -> Tensor:

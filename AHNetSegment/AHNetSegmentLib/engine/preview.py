@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from .card import ClassCard
 from .evaluation import LabelPair
 from .files import write_file
-from .volume import Array, Volume, network_orientation
+from .orientation import network_orientation
+from .volume import Array, Volume
 
 SIDE_PX = 384
 """The longer side of the picture."""
@@ -33,9 +34,9 @@ class Preview:
         self._classes = classes
         self._picture: Array | None = None
 
-    def take(self, image: Volume, pair: LabelPair) -> None:
-        """Draws the slice that shows most of the reference, as the network sees it: patient's left on the right."""
-        orientation = network_orientation(image.geometry)
+    def take(self, image: Volume, pair: LabelPair, plane: str) -> None:
+        """Draws the slice that shows most of the reference, as a network of a plane sees it."""
+        orientation = network_orientation(image.geometry, plane)
         scan, found, reference = (orientation.apply(a) for a in (image.array, pair.predicted, pair.reference))
         labels = [item.label for item in self._classes]
         number = int(np.isin(reference, labels).sum(axis=(1, 2)).argmax())

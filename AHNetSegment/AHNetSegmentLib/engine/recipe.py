@@ -16,6 +16,7 @@ from .card import (
     IntensityByModality,
     Spacing,
     check_classes,
+    check_mirroring,
     check_modalities,
     check_one_piece,
     check_scales,
@@ -24,6 +25,7 @@ from .card import (
 )
 from .errors import RecipeError
 from .generation import Generation
+from .orientation import ANY, SAGITTAL, check_plane
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -73,6 +75,7 @@ class Recipe:
     """All settings of a training; the card fields are those of the model that comes out.
 
     Attributes:
+        plane: see :class:`~.card.ModelCard`; empty: as the cases' slices lie.
         validation: names of the cases that training never sees.
         foreground: share of the patches that are centred on a labelled voxel, of a class drawn at random.
         focal_weight: weight of the focal loss.
@@ -108,6 +111,7 @@ class Recipe:
     intensity: Intensity
     network: AHNetSettings
     stages: tuple[Stage, ...]
+    plane: str = ""
     validation: tuple[str, ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
@@ -148,6 +152,10 @@ class Recipe:
                     f"'merged' in generation holds {len(self.generation.merged)} lists of values for "
                     f"{len(self.classes)} classes"
                 )
+        check_plane(self.plane)
+        check_mirroring(self.plane, self.test_time_mirroring)
+        if self.plane in (SAGITTAL, ANY) and any(self.augmentation_of(item).mirror_swaps for item in self.stages):
+            raise ValueError(f"'mirror_swaps' needs columns across left and right; the plane {self.plane!r} has others")
         if self.test_time_mirroring:
             last = self.augmentation_of(self.stages[-1])
             if not last.mirror[2] or last.mirror_swaps:

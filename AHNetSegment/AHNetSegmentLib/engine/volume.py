@@ -1,12 +1,11 @@
-"""A volume and its place in space: geometry, orientation, checks.
+"""A volume and its place in space: geometry and checks.
 
 Arrays have the axis order (k, j, i), as SimpleITK and numpy share them: k the slowest axis. Geometry is in LPS, in mm.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import permutations
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,6 @@ import SimpleITK as sitk
 from .errors import VolumeError
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-THICK_SLICE_RATIO = 1.5
-"""From this ratio of the largest to the second largest spacing on, the axis with the largest one is the slice axis."""
 
 SAME_GRID_VOXELS = 0.1
 """Two grids are the same when their corners lie no further apart than this, in voxels of the first.
@@ -187,68 +183,6 @@ def check_volume(volume: Volume) -> None:
         raise VolumeError(f"{name} holds voxels that are NaN or infinite; replace them by numbers, 0 for example.")
     if low == high:
         raise VolumeError(f"{name} has the value {low:g} in every voxel; choose a volume that shows something.")
-
-
-@dataclass(frozen=True)
-class Orientation:
-    """How an array's axes are reordered and flipped so that the slice axis comes first.
-
-    Attributes:
-        axes: which array axis (k=0, j=1, i=2) becomes axis 0, 1, 2.
-        flips: whether the new axes 0, 1, 2 run backwards through the old ones.
-    """
-
-    axes: tuple[int, int, int]
-    flips: tuple[bool, bool, bool]
-    _step: tuple[slice, ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_step", tuple(slice(None, None, -1 if flip else 1) for flip in self.flips))
-
-    def apply(self, array: Array) -> Array:
-        """A view of ``array`` (k, j, i) with the axes (slices, rows, columns) of the network."""
-        return array.transpose(self.axes)[self._step]
-
-    def undo(self, array: Array) -> Array:
-        """A view of an array with the network's axes, in the order (k, j, i) again."""
-        inverse = [0, 0, 0]
-        for new, old in enumerate(self.axes):
-            inverse[old] = new
-        return array[self._step].transpose(inverse)
-
-    def spacing(self, geometry: Geometry) -> tuple[float, float, float]:
-        """Spacing along (slices, rows, columns) in mm."""
-        by_axis = geometry.spacing[::-1]
-        return (by_axis[self.axes[0]], by_axis[self.axes[1]], by_axis[self.axes[2]])
-
-    def columns_cross_sides(self, geometry: Geometry) -> bool:
-        """Whether columns run from one side of the body to the other, so that mirrored rows exchange left and right."""
-        along_columns = np.reshape(geometry.direction, (3, 3))[:, 2 - self.axes[2]]
-        return int(np.abs(along_columns).argmax()) == 0
-
-
-def network_orientation(geometry: Geometry) -> Orientation:
-    """The orientation in which the network sees a grid: slices first, axes towards superior, posterior and left.
-
-    The slice axis is the one with the largest spacing; where no spacing stands out (by a factor of
-    ``THICK_SLICE_RATIO``), the one nearest to superior-inferior. The other two follow in the order
-    superior, posterior, left: an axial scan gets rows towards posterior and columns towards left.
-    """
-    directions = np.reshape(geometry.direction, (3, 3)).astype(float)[:, ::-1]
-    superior_posterior_left = (2, 1, 0)
-    anatomical = max(
-        permutations(range(3)),
-        key=lambda order: sum(abs(directions[superior_posterior_left[n], axis]) for n, axis in enumerate(order)),
-    )
-    spacing = geometry.spacing[::-1]
-    thickest = sorted(range(3), key=lambda axis: -spacing[axis])
-    stands_out = spacing[thickest[0]] >= THICK_SLICE_RATIO * spacing[thickest[1]]
-    slice_axis = thickest[0] if stands_out else anatomical[0]
-    rest = [axis for axis in anatomical if axis != slice_axis]
-    axes = (slice_axis, rest[0], rest[1])
-    towards = {axis: superior_posterior_left[n] for n, axis in enumerate(anatomical)}
-    flips = [bool(directions[towards[axis], axis] < 0) for axis in axes]
-    return Orientation(axes, (flips[0], flips[1], flips[2]))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..engine.card import ModelCard
+from ..engine.orientation import ANY, AXIAL, CORONAL, SAGITTAL
 
 
 def summary(card: ModelCard) -> str:
@@ -26,6 +27,7 @@ def about_page(card: ModelCard) -> str:
         (_("Modality"), card.modality),
         (_("Structures"), ", ".join(item.name for item in card.classes)),
         *_one_piece(card),
+        (_("Plane"), _plane(card)),
         (_("Spacing"), f"{spacing} mm ({_('slices × rows × columns')})"),
         (_("Licence of the data"), card.data_licence),
         *_seconds(card),
@@ -37,6 +39,16 @@ def about_page(card: ModelCard) -> str:
         failures = f"<p><b>{escape(_('Known failures'))}:</b> {escape(card.known_failures)}</p>"
     words = f"<p>{escape(card.description)}</p>{failures}"
     return f"{words}<table>{table}</table>{_figures(card)}<p>{escape(_notice())}</p>"
+
+
+def _plane(card: ModelCard) -> str:
+    names = {
+        AXIAL: _("axial"),
+        CORONAL: _("coronal"),
+        SAGITTAL: _("sagittal"),
+        ANY: _("any: the scan's own slices"),
+    }
+    return names.get(card.plane, _("not stated"))
 
 
 def _notice() -> str:
