@@ -82,6 +82,7 @@ class Panel:
         self.worker, self.library = worker, library
         self.trained: list[str] = []
         self.train: Any = None
+        self.closed = False
         self.window = qt.QWidget()
         layout = qt.QVBoxLayout(self.window)
         parts = [slicer.util.loadUI(str(resources_folder() / "UI" / name)) for name in ("Cases.ui", "Train.ui")]
@@ -103,6 +104,10 @@ class Panel:
             self.train.update()
 
     def close(self) -> None:
+        """A second call does nothing: the widgets have gone."""
+        if self.closed:
+            return
+        self.closed = True
         self.train.close()
         self.cases.close()
         self.window.close()

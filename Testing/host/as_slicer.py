@@ -124,10 +124,8 @@ def _speak_to(log: Log) -> None:
     root.setLevel(logging.DEBUG)
     root.addHandler(Handler(log))
     root.addHandler(logging.StreamHandler(sys.stdout))
-    window = vtkOutputWindow.GetInstance()
-    for event, level in (("ErrorEvent", "ERROR"), ("WarningEvent", "WARNING")):
-        tell = _vtk_observer(log, level)
-        window.AddObserver(event, tell)
+    # Warnings come from VTK's threads, too, which may not wait for Python while Python waits for them.
+    vtkOutputWindow.GetInstance().AddObserver("ErrorEvent", _vtk_observer(log, "ERROR"))
     levels = {QtCore.QtMsgType.QtDebugMsg: "DEBUG", QtCore.QtMsgType.QtInfoMsg: "INFO"}
     levels |= {QtCore.QtMsgType.QtWarningMsg: "WARNING", QtCore.QtMsgType.QtCriticalMsg: "CRITICAL"}
     QtCore.qInstallMessageHandler(lambda kind, _context, text: log.write(levels.get(kind, "FATAL"), "Qt", text))
