@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export PYTHONPATH := AHNetSegment
 
-.PHONY: help demo test test-slow test-slicer lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus train-abdomen train-brain bench-tables bench-planes clean
+.PHONY: help demo test test-slow test-slicer lint bench bench-finetuning bench-transfer screenshots gallery model-tables evaluate-abdomen evaluate-cardiac evaluate-hippocampus train-abdomen train-brain bench-tables bench-planes evaluate-pseudo-mr clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -86,6 +86,11 @@ evaluate-cardiac: $(INSTALLED)
 
 evaluate-hippocampus: $(INSTALLED)
 	$(BIN)/python -m AHNetSegmentLib evaluate --model hippocampus-t1 --data ../shared/data/hippocampus-t1 --split validation
+
+# CT beside images that look like MR, made of it, on the validation cases: make evaluate-pseudo-mr OF="--model abdomen",
+# or OF="--work <folder>" for a training that is still under way.
+evaluate-pseudo-mr: $(INSTALLED)
+	$(BIN)/python Testing/pseudo_mr.py $(or $(OF),--model abdomen) --data ../shared/data/abdomen-ct
 
 # A model from its recipe, with data in ../shared. It goes on from where it was stopped, at whatever moment that was:
 # checkpoint, log and the finished model are in WORK, which should lie outside of the working tree.
