@@ -10,9 +10,9 @@ import pytest
 
 from AHNetSegmentLib.engine.card import ModelCard
 from AHNetSegmentLib.engine.inference import InferenceSettings, segment
+from AHNetSegmentLib.engine.orientation import Orientation, network_orientation
 from AHNetSegmentLib.engine.pieces import Certainty, keep_best_pieces, measure_places, words
 from AHNetSegmentLib.engine.report import segmentation_report
-from AHNetSegmentLib.engine.orientation import Orientation, network_orientation
 from AHNetSegmentLib.engine.volume import Geometry, Volume
 from engine_helpers import brightness_model, card, classes
 
