@@ -13,7 +13,7 @@ import pytest
 from AHNetSegmentLib.engine.card import Intensity, ModelCard, read_card, write_card
 from AHNetSegmentLib.engine.errors import ModelError
 from AHNetSegmentLib.engine.familiarity import doubts
-from AHNetSegmentLib.engine.finetune_plan import FinetuneSettings, Grid, Identity, plan_recipe
+from AHNetSegmentLib.engine.finetune_plan import FinetuneSettings, Identity, plan_recipe
 from AHNetSegmentLib.engine.image_io import read_volume
 from AHNetSegmentLib.engine.inference import InferenceSettings, segment
 from AHNetSegmentLib.engine.modality import choose_intensity
@@ -33,8 +33,9 @@ ON_CPU = InferenceSettings(device="cpu", precision="float32")
 
 
 def ct(modality: str = "") -> Volume:
-    """Air around soft tissue with a bright spot, in HU."""
+    """Air around fat and soft tissue with a bright spot, in HU."""
     values = np.full((6, 20, 20), -1000, np.int16)
+    values[:, 3:17, 3:17] = -100
     values[:, 4:16, 4:16] = 40
     values[:, 8:10, 8:10] = 230
     return Volume(values, Geometry((20, 20, 6)), "Trunk", modality)
@@ -82,7 +83,7 @@ def test_the_rule_decides_what_is_found_and_the_report_says_which_it_was() -> No
     model = brightness_model(**SEVERAL)
     as_ct, as_mr = segment(ct(), model, ON_CPU), segment(ct(), model, replace(ON_CPU, modality="MR"))
     assert (as_ct.labels > 0).sum() == 6 * 2 * 2
-    assert (as_mr.labels > 0).sum() == 6 * 12 * 12
+    assert (as_mr.labels > 0).sum() == 6 * 14 * 14
     (run,) = segmentation_report(as_mr, model.card, "Trunk")["runs"]
     assert run["intensity"].endswith("(MR as asked for)")
 
@@ -97,6 +98,7 @@ def test_the_worker_is_told_what_header_and_person_say(tmp_path: Path, monkeypat
 
     class Context:
         cancelled = False
+        waited = 0.0
 
         def state(self, text: str) -> None:
             pass
@@ -172,7 +174,6 @@ def test_a_dicom_series_tells_its_modality_and_a_nifti_file_none(shared_data: Pa
     folder = shared_data / "single" / "prostate-t2"
     series = next(path for path in folder.iterdir() if path.is_dir())
     assert read_volume(series).modality == "MR"
-    assert read_volume(sorted(series.iterdir())[0]).modality == "MR"
     assert read_volume(next(folder.glob("*.nii.gz"))).modality == ""
 
 
@@ -184,6 +185,6 @@ def test_a_new_model_takes_the_rule_of_its_own_modality_from_a_base_of_several(
     modality: str, rule: Intensity, kept: Any
 ) -> None:
     base = card(**SEVERAL, classes=card().classes)
-    grids = [Grid((12, 40, 40), (3.0, 2.0, 2.0))]
-    recipe = plan_recipe(Identity("new", "New", modality=modality), base.classes, grids, base, FinetuneSettings())
+    scans = [("Trunk", Geometry((40, 40, 12), (2.0, 2.0, 3.0)))]
+    recipe = plan_recipe(Identity("new", "New", modality=modality), base.classes, scans, base, FinetuneSettings())
     assert (recipe.intensity, recipe.intensity_by_modality) == (rule, kept)

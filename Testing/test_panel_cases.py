@@ -417,7 +417,7 @@ def test_the_base_lends_names_colours_and_terms(panel: Panel, make: Callable[...
     assert panel.table.classes() == card.classes
     assert panel.table.mapping() == {"Own": 1, "hippocampus, POSTERIOR": 2}
     assert panel.checked()
-    assert "spacing far from that of the model hippocampus-t1" in panel.tool_tip(0)
+    assert "hippocampus-t1 was trained on axial ones, to which they are resampled (3 mm" in panel.tool_tip(0)
     assert panel.table.problems() == []
     panel.table.set_base(None)
     assert driver.pump(lambda: panel.text(0, CHECK) == "✓", 5)
