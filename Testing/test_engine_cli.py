@@ -116,7 +116,11 @@ def test_models_lists_and_describes(model: Path, capsys: pytest.CaptureFixture[s
     assert run("models", "--models", model.parent) == 0
     assert "tiny" in capsys.readouterr().out
     assert run("models", "tiny", "--models", model.parent) == 0
-    assert "1 Anterior, 2 Posterior" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 Anterior, 2 Posterior" in said
+    assert "Plane: not stated\n" in said
+    assert run("models", "hippocampus-t1") == 0
+    assert "Plane: axial\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["segment", "train", "evaluate", "models"])

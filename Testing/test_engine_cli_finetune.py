@@ -51,13 +51,29 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_finetune_and_evaluate(table: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work = tmp_path / "work"
     command = ("finetune", "--cases", table, "--base", base, "--name", "both", "--title", "Both of them")
-    assert run(*command, "--work", work, "--class", "Both=1,posterior,2", "--workers", 0, "--quiet", *SHORT) == 0
+    assert (
+        run(
+            *command,
+            "--work",
+            work,
+            "--class",
+            "Both=1,posterior,2",
+            *SHORT,
+            "--workers",
+            0,
+            "--quiet",
+            "--plane",
+            "coronal",
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert "After, on the validation cases" in said
     assert f"Written: {work / 'model'}" in said
     card = read_card(work / "model" / CARD_FILE)
     assert (card.name, card.title, [item.name for item in card.classes]) == ("both", "Both of them", ["Both"])
     assert card.training["validation_cases"] == 1
+    assert (card.plane, card.known["spacing"][1]) == ("coronal", [3.0, 3.0])
     output = tmp_path / "dice.csv"
     page = tmp_path / "dice.html"
     options = ("--class", "Both=1,2", "--csv", output, "--report", page, "--device", "cpu", "--quiet")
@@ -85,6 +101,8 @@ def test_what_is_wrong_is_said_in_a_sentence(
     )
     missing = tmp_path / "resnet50.pth"
     named = ("--base", "none", "--name", "mine", "--class", "Both=1,2", "--width", 1, "--resnet", missing)
+    plane = ("--base", base, "--name", "mine", "--plane", "frontal")
+    assert "known are axial, coronal, sagittal, any" in refused(capsys, *begin, *plane)
     assert "resnet50.pth" in refused(capsys, *begin, *named)
     assert not (work / "model").exists()
     both = ("evaluate", "--model", base, "--cases", table, "--data", tmp_path)

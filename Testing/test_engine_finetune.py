@@ -21,7 +21,7 @@ import torch
 
 from AHNetSegmentLib.engine.build import evaluate_model
 from AHNetSegmentLib.engine.card import Intensity
-from AHNetSegmentLib.engine.cases import Case
+from AHNetSegmentLib.engine.cases import ArrayCase, Case
 from AHNetSegmentLib.engine.errors import (
     AHNetSegmentError,
     Cancelled,
@@ -299,6 +299,29 @@ def test_cases_of_two_modalities_are_refused(base: Model, tmp_path: Path) -> Non
     mixed = [blob(0), replace(ct, image=replace(ct.image, array=array, name="Thorax"))]
     with pytest.raises(RecipeError, match="Thorax looks like a CT, Jane Doe 0 does not"):
         run(task(base, mixed), tmp_path)
+
+
+def in_coronal_slices(case: ArrayCase) -> ArrayCase:
+    """The case as a scanner gives it whose slices are coronal: k runs from front to back, j from bottom to top."""
+    direction = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0)
+    return replace(case, image=replace(case.image, geometry=replace(case.image.geometry, direction=direction)))
+
+
+def test_the_new_model_sees_the_plane_of_its_cases(base: Model, tmp_path: Path) -> None:
+    result = run(task(base, [in_coronal_slices(blob(number)) for number in range(3)]), tmp_path)
+    assert result.card.plane == "coronal"
+    assert result.card.known["spacing"][0] == [3.0, 3.0]
+    axial = run(task(base), tmp_path / "axial")
+    assert axial.card.plane == "axial"
+
+
+def test_cases_in_slices_of_two_planes_are_refused_or_resampled_when_asked(base: Model, tmp_path: Path) -> None:
+    cases = [blob(0), in_coronal_slices(blob(1))]
+    with pytest.raises(RecipeError, match="Jane Doe 0 has axial slices, Jane Doe 1 has coronal ones"):
+        run(task(base, cases), tmp_path)
+    result = run(task(base, cases, settings=replace(SETTINGS, plane="axial")), tmp_path)
+    assert result.card.plane == "axial"
+    assert result.card.known["spacing"][0] == [1.1, 3.0]
 
 
 def test_more_classes_than_the_base_has_can_be_learned(base: Model, tmp_path: Path) -> None:

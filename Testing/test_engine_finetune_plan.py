@@ -142,6 +142,71 @@ def test_slices_are_pooled_as_in_the_bundled_recipes(name: str) -> None:
     assert slice_strides((3, 256, 256), (1.0, 1.0, 1.0)) == (1, 1, 1, 1, 1)
 
 
+def cut(plane: str, thickness: float, pixel: float = 1.0, tilt: float = 0.0) -> Geometry:
+    """A grid of slices in a plane, turned about the axis from left to right (degrees)."""
+    axis = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
+    spacing = [pixel] * 3
+    spacing[axis] = thickness
+    sine, cosine = float(np.sin(np.deg2rad(tilt))), float(np.cos(np.deg2rad(tilt)))
+    size = (round(48 / spacing[0]), round(48 / spacing[1]), round(48 / spacing[2]))
+    direction = (1.0, 0.0, 0.0, 0.0, cosine, -sine, 0.0, sine, cosine)
+    return Geometry(size, (spacing[0], spacing[1], spacing[2]), direction=direction)
+
+
+class TestPlane:
+    """The base's where its grid suits the cases, else that of their slices."""
+
+    @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+    @pytest.mark.parametrize("known", [True, False])
+    def test_slices_that_do_not_suit_the_base_s_grid_choose_it(self, plane: str, known: bool, base: ModelCard) -> None:
+        recipe = plan(cut(plane, 4.0), base if known else None)
+        assert recipe.plane == plane
+        assert recipe.spacing == (4.0, 1.0, 1.0)
+
+    @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+    def test_slices_that_suit_the_base_s_grid_are_resampled_to_it(self, plane: str, base: ModelCard) -> None:
+        recipe = plan(cut(plane, 1.55), base)
+        assert (recipe.plane, recipe.spacing, recipe.network) == (
+            "axial",
+            base.spacing,
+            replace(base.network, classes=3),
+        )
+
+    def test_slices_of_a_base_of_any_plane_stay_so_in_its_grid(self, base: ModelCard) -> None:
+        cine = read_card(find_model("cardiac-cine") / CARD_FILE)
+        assert plan(cut("coronal", 8.0, 1.37), cine).plane == "any"
+        assert plan(cut("coronal", 4.0, 0.7), cine).plane == "coronal"
+        assert plan(cut("coronal", 8.0, 1.37, tilt=40.0), base).plane == "any"
+
+    def test_cases_without_slices_of_their_own_take_the_base_s(self, base: ModelCard) -> None:
+        coronal = replace(base, plane="coronal")
+        assert plan(cut("axial", 2.0, 2.0), coronal).plane == "coronal"
+        assert plan(cut("axial", 2.0, 2.0), base).plane == plan(cut("axial", 2.0, 2.0), None).plane == "axial"
+
+    def test_a_base_that_does_not_state_its_plane_leaves_it_to_the_cases(self, base: ModelCard) -> None:
+        old = replace(base, plane="", known={"spacing": [[4.0, 4.0], [1.0, 1.0], [1.0, 1.0]]}, spacing=(4.0, 1.0, 1.0))
+        recipe = plan(cut("sagittal", 4.0), old)
+        assert (recipe.plane, recipe.spacing, recipe.network) == (
+            "sagittal",
+            old.spacing,
+            replace(old.network, classes=3),
+        )
+
+    def test_the_user_s_choice_counts_and_changes_the_grid(self, base: ModelCard) -> None:
+        recipe = plan(cut("coronal", 4.0), base, FinetuneSettings(plane="sagittal"))
+        assert (recipe.plane, recipe.spacing) == ("sagittal", (1.0, 1.0, 4.0))
+        with pytest.raises(ValueError, match="known are axial, coronal"):
+            FinetuneSettings(plane="frontal")
+
+    def test_slices_in_two_planes_are_refused_unless_the_base_serves_both(self, base: ModelCard) -> None:
+        identity = Identity("mine", "Mine")
+        mixed = scans(cut("axial", 4.0), cut("coronal", 4.0))
+        with pytest.raises(RecipeError, match="case 1 has axial slices, case 2 has coronal ones"):
+            plan_recipe(identity, classes(2), mixed, base, FinetuneSettings())
+        suited = scans(cut("axial", 1.5), cut("coronal", 1.5))
+        assert plan_recipe(identity, classes(2), suited, base, FinetuneSettings()).plane == "axial"
+
+
 def test_a_training_from_scratch_begins_with_slices(base: ModelCard) -> None:
     recipe = plan(CINE, None, FinetuneSettings(steps=600))
     assert [stage.kind for stage in recipe.stages] == ["slices", "decoder", "all"]

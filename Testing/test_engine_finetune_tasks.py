@@ -311,3 +311,8 @@ def test_an_estimate_grows_with_the_steps(base: Model) -> None:
     assert longer["seconds"] > 10 * found["seconds"]
     with pytest.raises(Cancelled):
         estimate_task(arguments, Context(lambda context: True))
+    coronal = blob(0).image.geometry
+    coronal = replace(coronal, direction=(1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0))
+    mixed = [*arguments["cases"], {"geometry": geometry_to_dict(coronal)}]  # type: ignore[misc]
+    with pytest.raises(RecipeError, match=f"case 1 has axial slices, case {CASES + 1} has coronal ones"):
+        estimate_task({**arguments, "cases": mixed}, Context())

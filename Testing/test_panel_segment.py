@@ -400,6 +400,10 @@ def test_the_page_about_a_model_says_what_its_card_says(widget: Any) -> None:
     assert "<b>Known failures:</b> Lost in &lt;whole&gt; heads." in page
     assert "0.123 s a volume" in page
     assert card.data_licence in page
+    planes = {"axial": "axial", "coronal": "coronal", "sagittal": "sagittal", "": "not stated"}
+    for plane, text in {**planes, "any": "any: the scan&#x27;s own slices"}.items():
+        told = about_page(replace(card, plane=plane, test_time_mirroring=False))
+        assert f"<b>Plane</b>&nbsp;</td><td>{text}<" in told
     parameters = widget.logic.getParameterNode()
     parameters.model = "hippocampus-t1"
     assert card.description[:40] in widget.ui.aboutBrowser.plainText

@@ -83,6 +83,27 @@ def test_a_transform_that_turns_the_patient_turns_what_the_network_sees(scene: A
     assert (as_shown.labels != as_stored.labels).any()
 
 
+@pytest.mark.parametrize("roi", [False, True])
+def test_coronal_slices_go_through_an_axial_model_as_its_own(scene: Any, roi: bool) -> None:
+    from AHNetSegmentLib.scene.console import segment_node
+
+    rng = np.random.default_rng(0)
+    array = np.kron(rng.uniform(0, 100, (6, 5, 6)), np.ones((4, 2, 4))).astype(np.float32)
+    node = volume_node(array, ijk_to_ras(np.eye(3), (1.0, 3.0, 1.0)))
+    centre = np.array(node.GetOrigin()) + np.array([8.0, 13.0, 9.0])
+    box = roi_node(centre, (14.0, 16.0, 12.0)) if roi else None
+    model = random_model(plane="axial", spacing=(2.0, 1.5, 1.5))
+    volume = volume_from_node(node)
+    region = region_from_roi(box, volume) if roi else None
+    expected = segment(volume, model, InferenceSettings(region, "cpu", "float32")).labels
+    any_plane = random_model(plane="any", spacing=(2.0, 1.5, 1.5))
+    assert (segment(volume, any_plane, InferenceSettings(region, "cpu", "float32")).labels != expected).any()
+
+    segmentation_node = segment_node(node, model, box, {"device": "cpu", "precision": "float32"})
+
+    np.testing.assert_array_equal(labels_from_segments(segmentation_node, node), expected)
+
+
 def test_a_box_under_a_transform_limits_what_is_segmented(scene: Any) -> None:
     node = volume_node(object_volume().array)
     to_world = rotation_and_shift() @ ijk_to_ras()
