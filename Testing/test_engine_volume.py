@@ -101,9 +101,12 @@ class TestRegion:
         with pytest.raises(VolumeError, match=r"^R lies outside the volume; move it"):
             Region.around(AXIAL, np.array([[100.0, 0.0, 0.0], [110.0, 5.0, 5.0]]), "R")
 
-    def test_a_box_between_two_voxel_centres_is_refused(self) -> None:
-        with pytest.raises(VolumeError, match="outside"):
-            Region.around(AXIAL, np.array([[10.2, -20.0, 30.0], [10.8, -17.0, 33.0]]))
+    @pytest.mark.parametrize(
+        ("low", "high", "column"), [(10.2, 10.6, 0), (10.4, 10.8, 1), (9.6, 9.8, 0), (14.1, 14.3, 4)]
+    )
+    def test_a_box_between_two_voxel_centres_is_the_nearest_voxel(self, low: float, high: float, column: int) -> None:
+        region = Region.around(AXIAL, np.array([[low, -20.0, 30.0], [high, -17.0, 33.0]]))
+        assert region == Region((column, 0, 0), (column + 1, 3, 2))
 
     def test_in_an_oblique_volume_it_covers_all_corners(self) -> None:
         turned = rotated(AXIAL)

@@ -124,3 +124,13 @@ def test_a_box_without_voxels_is_refused_by_name(scene: Any, make: Any, says: st
     with pytest.raises(VolumeError) as raised:
         region_from_roi(make(), volume)
     assert str(raised.value).startswith(says)
+
+
+def test_a_box_between_the_centres_of_voxels_is_the_nearest_voxel(scene: Any) -> None:
+    node = volume_node()
+    box = roi_node(center_of(node, 8.3, 6.2, 4.4), (0.05, 0.05, 0.05))
+    volume = volume_from_node(node)
+    region = region_from_roi(box, volume)
+    mask = roi_mask(box, volume, region)
+    (place,) = np.argwhere(mask) + region.start[::-1]
+    assert tuple(place[::-1]) == (8, 6, 4)

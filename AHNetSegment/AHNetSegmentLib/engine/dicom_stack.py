@@ -79,6 +79,7 @@ def dicom_series(folder: Path) -> list[DicomSeries]:
     return [DicomSeries(tuple(files), tuple(notes)) for files in proper or scans]
 
 
+@np.errstate(all="ignore")  # what overflows in a damaged header is no number, and refused as such
 def read_dicom_series(series: DicomSeries, folder: Path) -> Volume:
     """The volume of a series.
 

@@ -71,6 +71,7 @@ def _has_segments(path: Path) -> bool:
         return False
 
 
+@np.errstate(all="ignore")  # what overflows in a damaged header is no number, and refused as such
 def read_volume(path: Path) -> Volume:
     """Reads an image file, a DICOM file with a whole volume, or a folder with one DICOM series.
 

@@ -134,6 +134,7 @@ class Volume:
         return cls(sitk.GetArrayFromImage(image), geometry, name)
 
 
+@np.errstate(all="ignore")  # what overflows is no number, and refused as such
 def check_geometry(geometry: Geometry, name: str) -> None:
     """Raises VolumeError unless the grid can be that of a scan.
 
@@ -207,13 +208,19 @@ class Region:
     def around(cls, geometry: Geometry, corners_lps: Array, name: str = "The region of interest") -> Region:
         """The smallest box of voxels that covers points (n, 3) in LPS mm, clipped to the grid.
 
+        Along an axis on which the points lie between the centres of two voxels, the nearest one is taken.
+
         Raises:
-            VolumeError: no voxel lies inside.
+            VolumeError: the points lie outside the grid.
         """
         points = np.column_stack([np.asarray(corners_lps, float), np.ones(len(corners_lps))]).T
         ijk = np.linalg.solve(geometry.ijk_to_lps(), points)[:3]
-        low = np.maximum(np.ceil(ijk.min(axis=1) - 1e-6), 0).astype(int)
-        high = np.minimum(np.floor(ijk.max(axis=1) + 1e-6) + 1, geometry.size).astype(int)
+        low, high = np.ceil(ijk.min(axis=1) - 1e-6), np.floor(ijk.max(axis=1) + 1e-6) + 1
+        nearest = np.floor((ijk.min(axis=1) + ijk.max(axis=1)) / 2 + 0.5)
+        between = high <= low
+        low, high = np.where(between, nearest, low), np.where(between, nearest + 1, high)
+        low = np.maximum(low, 0).astype(int)
+        high = np.minimum(high, geometry.size).astype(int)
         if (high <= low).any():
             raise VolumeError(f"{name} lies outside the volume; move it over the part to be segmented.")
         return cls((int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2])))

@@ -31,7 +31,7 @@ def region_from_roi(roi_node: Any, volume: Volume) -> Region:
 
 
 def roi_mask(roi_node: Any, volume: Volume, region: Region) -> Array:
-    """Which voxels of a region have their centre inside a ROI.
+    """Which voxels of a region have their centre inside a ROI; the nearest one where none has.
 
     Returns:
         bool (k, j, i) of the region.
@@ -46,6 +46,10 @@ def roi_mask(roi_node: Any, volume: Volume, region: Region) -> Array:
     for row, limit in zip(ijk_to_box[:3], half + EDGE_MM, strict=True):
         along = row[2] * k[:, None, None] + row[1] * j[:, None] + row[0] * i + row[3]
         inside &= np.abs(along) <= limit
+    if not inside.any():
+        middle = np.linalg.solve(volume.geometry.ijk_to_lps(), box_to_lps[:, 3])[:3] + 0.5
+        nearest = np.clip(np.floor(middle).astype(int), region.start, np.array(region.stop) - 1) - region.start
+        inside[tuple(nearest[::-1])] = True
     return inside
 
 
