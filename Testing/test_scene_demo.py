@@ -38,6 +38,7 @@ def test_the_boxes_lie_mirrored_on_the_template_and_have_the_size_of_the_trainin
     assert right == Region((108, 87, 39), (143, 138, 81))
 
 
+@pytest.mark.logs_errors
 def test_a_segmentation_that_cannot_be_saved_is_said_so(scene: Any, tmp_path: Path) -> None:
     volume = volume_node()
     node = new_segmentation_node(volume, "Hippocampi")

@@ -344,6 +344,7 @@ def test_stop_also_drops_a_result_that_is_on_its_way(bench: Bench, monkeypatch: 
     assert bench.told.ends == []
 
 
+@pytest.mark.logs_errors
 def test_an_error_in_what_is_told_loses_nothing(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     told = Told()
 
