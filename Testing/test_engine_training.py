@@ -33,7 +33,7 @@ from AHNetSegmentLib.engine.dataset import BatchStream, PreparedCase, prepare_ca
 from AHNetSegmentLib.engine.errors import Cancelled, RecipeError, ResourceError, VolumeError
 from AHNetSegmentLib.engine.image_io import write_volume
 from AHNetSegmentLib.engine.package import load_model
-from AHNetSegmentLib.engine.recipe import Recipe, Stage, read_recipe
+from AHNetSegmentLib.engine.recipe import Recipe, Stage, read_recipe, said
 from AHNetSegmentLib.engine.training import CHECKPOINT_FILE, Trainer
 from AHNetSegmentLib.engine.training_progress import TrainingOptions, TrainingProgress
 from AHNetSegmentLib.engine.volume import Geometry, Volume
@@ -220,6 +220,62 @@ def test_a_stage_ends_when_validations_do_not_improve_and_the_best_weights_are_k
     ]
     assert trainer.total == 12
     assert_equal_weights(weights, {name: value.float() for name, value in kept[1].items()})
+
+
+def test_a_run_that_is_stopped_after_every_step_and_in_its_validations_validates_as_one_in_one_piece(
+    recipe_path: Path, data: Path, tmp_path: Path
+) -> None:
+    stages = (Stage("decoder", 3, 1e-3, 2, (4, 32, 32)), Stage("all", 2, 1e-3, 2, (4, 32, 32)))
+    recipe = replace(read_recipe(recipe_path), stages=stages, validate_every=2)
+    cases = prepared(recipe, data, tmp_path / "cache")
+
+    def measured(network: Any) -> dict[str, Any]:
+        return {"dice": {"Blob": float(sum(value.double().abs().sum() for value in network.state_dict().values()))}}
+
+    whole = Trainer(recipe, cases, tmp_path / "whole", OPTIONS)
+    expected = whole.run(validate=measured)
+    pulled = []
+
+    def unplugged(network: Any) -> dict[str, Any]:
+        if len(pulled) % 2 == 0:
+            pulled.append("in the middle of it")
+            raise KeyboardInterrupt
+        pulled.append("it ends")
+        return measured(network)
+
+    attempts = 0
+    while attempts < 30:
+        attempts += 1
+        stopped = Trainer(recipe, cases, tmp_path / "stopped", OPTIONS)
+        try:
+            weights = stopped.run(validate=unplugged, go_on=lambda: False)
+            break
+        except (Cancelled, KeyboardInterrupt):
+            continue
+    assert 5 < attempts < 30
+    assert_equal_weights(weights, expected)
+    kept = ("stage", "step", "total", "validation", "best")
+    logs = [
+        [{name: entry[name] for name in kept} for entry in trainer.log if "validation" in entry]
+        for trainer in (whole, stopped)
+    ]
+    assert [entry["total"] for entry in logs[0]] == [2, 3, 5]
+    assert logs[0] == logs[1]
+
+
+def test_a_stopped_run_goes_on_where_a_setting_was_added_that_is_off(recipe_path: Path) -> None:
+    recipe = read_recipe(recipe_path)
+    written = said(recipe)
+    assert "bend_nodes" not in repr(written)
+    assert "generation" not in repr(written)
+    assert written == said(replace(recipe, augmentation=replace(recipe.augmentation, made=0.0, pixel=1.0)))
+    for other in (
+        replace(recipe, augmentation=replace(recipe.augmentation, made=0.1)),
+        replace(recipe, seed=4),
+        replace(recipe, network=replace(recipe.network, width=0.25)),
+        replace(recipe, stages=recipe.stages[:2]),
+    ):
+        assert said(other) != written
 
 
 def test_processes_that_prepare_batches_are_sent_no_voxels(recipe_path: Path, data: Path, tmp_path: Path) -> None:
