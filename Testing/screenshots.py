@@ -93,8 +93,8 @@ def piece_of(head: Any, side: Any, shift_mm: float, name: str) -> Any:
 
 
 def picture(widget: object, name: str, height: int) -> None:
-    """Writes what the panel shows now."""
-    widget.parent.resize(WIDTH, height)  # type: ignore[attr-defined]
+    """Writes what the panel shows now, as high as its texts need: Slicer's scroll area gives it that height."""
+    widget.parent.resize(WIDTH, max(height, widget.parent.heightForWidth(WIDTH)))  # type: ignore[attr-defined]
     host.pump(lambda: False, 0.2)
     host.grab(widget.parent, PICTURES / name)  # type: ignore[attr-defined]
     print(PICTURES / name)
